@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What the kernel half and the native half say to each other: the record of a caller, the key of a flow, the
+ * control block. Fixed width, no padding that is not named, sizes asserted here and in ext/caller.rs.
+ *
+ * A change of any layout is a new GPA_ABI: pins live in a folder of that number, and every record carries it.
+ */
+#ifndef GPA_RECORD_H
+#define GPA_RECORD_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#define GPA_ABI 1
+
+/* The private socket level ("gp") and its options. Only the agent is answered, see bpf/handover.h. */
+#define GPA_SOL 0x6770
+#define GPA_SO_IDENT 1    /* get: struct gpa_ident of an accepted socket */
+#define GPA_SO_EXEMPT 2   /* set: this socket's connect() is not redirected */
+#define GPA_SO_LISTENER 3 /* set: this listening socket is the agent's */
+#define GPA_SO_CLAIM 4    /* set, u64 nonce: the caller is the agent from now on */
+
+/* gpa_ident.flags */
+#define GPA_DIRECT (1U << 0)    /* connected to the listener itself, was not redirected */
+#define GPA_ACCEPTED (1U << 1)  /* this copy rides on the accepting side */
+#define GPA_EXE_KNOWN (1U << 2) /* the exe_* fields hold */
+#define GPA_EXE_NAME (1U << 3)  /* exe_name holds the whole name */
+
+#define GPA_COMM_LEN 16
+#define GPA_EXE_NAME_LEN 64
+
+/* Who called connect(), read in the kernel at that moment. */
+struct gpa_ident {
+	__u64 start_boottime; /* of the thread group leader, ns since boot */
+	__u64 connect_ns;     /* CLOCK_MONOTONIC */
+	__u64 cgroup_id;
+	__u64 netns_cookie;
+	__u64 sock_cookie;
+	__u64 exe_ino;
+	__s64 exe_ctime_s;
+	__u32 exe_ctime_ns;
+	__u32 exe_dev;     /* major << 20 | minor, as the kernel keeps s_dev */
+	__u32 exe_gen;
+	__u32 exe_sbmagic; /* s_magic of the executable's filesystem, statfs(2) */
+	__u32 tgid;        /* in the initial pid namespace, as every id here is the initial namespace's */
+	__u32 tid;
+	__u32 ppid;
+	__u32 pf_flags;
+	__u32 uid; /* real */
+	__u32 gid; /* real */
+	__u32 euid;
+	__u32 egid;
+	__u32 loginuid; /* 0xffffffff: none */
+	__u32 userns_inum;
+	__u32 mntns_inum;
+	__u32 exe_mntns_inum;
+	__u32 dst_ip4;  /* asked for, network byte order */
+	__u16 dst_port; /* asked for, host byte order */
+	__u16 family;   /* of the caller's socket */
+	__u32 mark;
+	__u32 bound_if;
+	char comm[GPA_COMM_LEN];
+	char gl_comm[GPA_COMM_LEN]; /* of the thread group leader */
+	__u32 abi;
+	__u32 flags;
+	char exe_name[GPA_EXE_NAME_LEN]; /* last component by dentry, not by mount */
+};
+
+/* One connection between connect() and the end of its handshake. */
+struct gpa_flow {
+	__u64 netns;
+	__u32 client_ip4; /* network byte order */
+	__u32 server_ip4; /* network byte order */
+	__u16 client_port; /* host byte order */
+	__u16 server_port; /* host byte order */
+	__u32 pad;
+};
+
+/* Modes, as bpf/ and ext/ number them. UNKNOWN is enforced, and waits in the agent. */
+#define GPA_MODE_UNKNOWN 0
+#define GPA_MODE_DISABLED 1
+#define GPA_MODE_AUDIT 2
+#define GPA_MODE_ENFORCE 3
+
+/* A protected address; key of the map `targets`. */
+struct gpa_target {
+	__u32 ip4;  /* network byte order */
+	__u16 port; /* host byte order */
+	__u16 pad;
+};
+
+/* What holds for a protected address; value of `targets`. */
+struct gpa_policy {
+	__u32 mode;
+	__u32 root_only; /* others are refused already at connect() while no agent listens */
+};
+
+/* Who the agent is; written by GPA_SO_CLAIM, nonce by user space. */
+struct gpa_agent {
+	__u64 nonce; /* zero: nothing to claim */
+	__u64 start_boottime;
+	__u32 tgid;
+	__u32 pad;
+};
+
+/* Counters, array map `counters`, one u64 a row. */
+enum gpa_counter {
+	GPA_REDIRECTED = 0,
+	GPA_EXEMPTED = 1,
+	GPA_DIRECT_CONNECTS = 2,
+	GPA_REFUSED_NO_LISTENER = 3, /* no listener of the agent in this namespace */
+	GPA_REFUSED_NAMESPACE = 4,   /* a namespace that the agent does not serve */
+	GPA_REFUSED_QUOTA = 5,       /* too many of this uid's flows wait for their hand-over */
+	GPA_HANDED_OVER = 6,
+	GPA_LOST = 7, /* arrived at the listener without a flow */
+	GPA_PASSED_AUDIT = 8, /* audit mode and no listener: left alone */
+	GPA_REFUSED_BIND = 9,
+	GPA_REFUSED_OTHER = 10,
+	GPA_COUNTERS = 11,
+};
+
+_Static_assert(sizeof(struct gpa_ident) == 240, "gpa_ident");
+_Static_assert(sizeof(struct gpa_flow) == 24, "gpa_flow");
+_Static_assert(sizeof(struct gpa_target) == 8, "gpa_target");
+_Static_assert(sizeof(struct gpa_policy) == 8, "gpa_policy");
+_Static_assert(sizeof(struct gpa_agent) == 24, "gpa_agent");
+
+#endif

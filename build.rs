@@ -1,0 +1,2 @@
+//! Nothing to build without the feature `extension`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The rules as a flat table, and one decision.

@@ -1,0 +1,1 @@
+"""Guest Proxy Agent: metadata services for those who may ask."""
