@@ -7,3 +7,6 @@ pub mod caller;
 pub mod error;
 pub mod http;
 pub mod policy;
+
+#[cfg(feature = "extension")]
+mod python;

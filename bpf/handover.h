@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The record's way from the client's socket to the accepted one. TCP_CONNECT_CB (the local port is bound by then)
+ * publishes it under netns and 4-tuple; the accepting side takes it at the end of the handshake, from when on it rides
+ * on the socket and dies with it. A client's socket that closes before takes its flow along.
+ */
+#ifndef GPA_HANDOVER_H
+#define GPA_HANDOVER_H
+
+#include "agent.h"
+
+static __always_inline __u64 flow_netns(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct sock *kernel_sk;
+
+	if (!netns_by_inum)
+		return bpf_get_netns_cookie(ctx);
+	kernel_sk = (void *)bpf_skc_to_tcp_sock(sk);
+	return kernel_sk ? BPF_CORE_READ(kernel_sk, __sk_common.skc_net.net, ns.inum) : 0;
+}
+
+static __always_inline void client_flow(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct gpa_flow *flow)
+{
+	flow->netns = flow_netns(ctx, sk);
+	flow->client_ip4 = ctx->local_ip4;
+	flow->server_ip4 = ctx->remote_ip4;
+	flow->client_port = ctx->local_port;
+	flow->server_port = bpf_ntohl(ctx->remote_port);
+	flow->pad = 0;
+}
+
+static __always_inline void add_pending(__u32 uid, __s64 n)
+{
+	__u32 others = UID_OTHERS, key = uid;
+	__s64 zero = 0, *p = bpf_map_lookup_elem(&pending, &key);
+
+	if (!p) {
+		bpf_map_update_elem(&pending, &key, &zero, BPF_NOEXIST);
+		p = bpf_map_lookup_elem(&pending, &key);
+	}
+	if (!p) {
+		bpf_map_update_elem(&pending, &others, &zero, BPF_NOEXIST);
+		p = bpf_map_lookup_elem(&pending, &others);
+	}
+	if (p)
+		__sync_fetch_and_add(p, n);
+}
+
+static __always_inline void count_pending(__u32 uid, __s64 n)
+{
+	if (uid == 0)
+		return;
+	add_pending(uid, n);
+	add_pending(UID_SUM, n);
+}
+
+static __always_inline void publish(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct gpa_ident *id = bpf_sk_storage_get(&idents, sk, 0, 0);
+	struct gpa_flow flow;
+
+	if (!id || (id->flags & GPA_ACCEPTED))
+		return;
+	client_flow(ctx, sk, &flow);
+	/* A full map: the connection arrives without a record and is refused. The quotas at connect() prevent it. */
+	if (bpf_map_update_elem(&flows, &flow, id, BPF_ANY))
+		return;
+	count_pending(id->uid, 1);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+static __always_inline void take(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct gpa_flow flow = {
+		.netns = flow_netns(ctx, sk),
+		.client_ip4 = ctx->remote_ip4,
+		.server_ip4 = ctx->local_ip4,
+		.client_port = bpf_ntohl(ctx->remote_port),
+		.server_port = ctx->local_port,
+	};
+	struct gpa_ident *from, *to;
+
+	from = bpf_map_lookup_elem(&flows, &flow);
+	if (!from)
+		return;
+	to = bpf_sk_storage_get(&idents, sk, from, BPF_SK_STORAGE_GET_F_CREATE);
+	if (to) {
+		to->flags |= GPA_ACCEPTED;
+		count(GPA_HANDED_OVER);
+	}
+	if (!bpf_map_delete_elem(&flows, &flow) && to)
+		count_pending(to->uid, -1);
+}
+
+static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct gpa_ident *mine = bpf_sk_storage_get(&idents, sk, 0, 0), *theirs;
+	struct gpa_flow flow;
+
+	if (!mine || (mine->flags & GPA_ACCEPTED))
+		return;
+	client_flow(ctx, sk, &flow);
+	theirs = bpf_map_lookup_elem(&flows, &flow);
+	if (theirs && theirs->sock_cookie == mine->sock_cookie && !bpf_map_delete_elem(&flows, &flow))
+		count_pending(mine->uid, -1);
+}
+
+SEC("sockops")
+int gpa_sockops(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk;
+
+	/* Each read of ctx->sk is a new pointer that may be null to the verifier: read once. */
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		sk = ctx->sk;
+		if (sk)
+			publish(ctx, sk);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		sk = ctx->sk;
+		if (sk)
+			take(ctx, sk);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		sk = ctx->sk;
+		if (sk && ctx->args[1] == BPF_TCP_CLOSE)
+			withdraw(ctx, sk);
+		break;
+	}
+	return 1;
+}
+
+/* An option the kernel does not know: it has said so before we are asked, and that stays for all but the agent. */
+#define NOT_OURS 1
+#define DONE 1
+
+SEC("cgroup/getsockopt")
+int gpa_getsockopt(struct bpf_sockopt *ctx)
+{
+	struct gpa_ident *to = ctx->optval, *id;
+
+	if (ctx->level != GPA_SOL || ctx->optname != GPA_SO_IDENT || !ctx->sk)
+		return NOT_OURS;
+	if ((void *)(to + 1) > ctx->optval_end || !is_agent())
+		return NOT_OURS;
+	id = bpf_sk_storage_get(&idents, ctx->sk, 0, 0);
+	if (!id || !(id->flags & GPA_ACCEPTED))
+		return NOT_OURS;
+	*to = *id;
+	ctx->optlen = sizeof(*to);
+	/* clang 19 would join the two stores into one of eight bytes, which the verifier refuses. */
+	asm volatile("" ::: "memory");
+	ctx->retval = 0;
+	return DONE;
+}
+
+/* optlen -1: the kernel does not look at the option itself. */
+#define SKIP_KERNEL (-1)
+
+SEC("cgroup/setsockopt")
+int gpa_setsockopt(struct bpf_sockopt *ctx)
+{
+	__u64 *nonce = ctx->optval;
+	__u32 mark, *m;
+
+	if (ctx->level != GPA_SOL || !ctx->sk)
+		return NOT_OURS;
+	if (ctx->optname == GPA_SO_CLAIM) {
+		if ((void *)(nonce + 1) > ctx->optval_end || !claim_agent(*nonce))
+			return NOT_OURS;
+		ctx->optlen = SKIP_KERNEL;
+		return DONE;
+	}
+	if (ctx->optname == GPA_SO_EXEMPT)
+		mark = MARK_EXEMPT;
+	else if (ctx->optname == GPA_SO_LISTENER)
+		mark = MARK_LISTENER;
+	else
+		return NOT_OURS;
+	if (!is_agent())
+		return NOT_OURS;
+	m = bpf_sk_storage_get(&marks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!m)
+		return NOT_OURS;
+	*m = mark;
+	ctx->optlen = SKIP_KERNEL;
+	return DONE;
+}
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What we read of the kernel's own structures: only the fields we use, found at load time by CO-RE. Differences
+ * between kernels stand here and nowhere else, each with the commit that made it.
+ */
+#ifndef GPA_KERNEL_H
+#define GPA_KERNEL_H
+
+#include <stdbool.h>
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define SOL_SOCKET 1
+#define SO_BINDTODEVICE 25
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+typedef struct {
+	__u32 val;
+} kgid_t;
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct user_namespace {
+	struct ns_common ns;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
+struct cred {
+	kuid_t uid, euid;
+	kgid_t gid, egid;
+	struct user_namespace *user_ns;
+};
+
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+};
+
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+};
+
+struct inode {
+	unsigned long i_ino;
+	__u32 i_generation;
+	struct super_block *i_sb;
+};
+
+/* ctime has had three shapes: a timespec64 named i_ctime; renamed by 13bc24457850 (6.6); two numbers of which the
+ * second lends a bit since 3aa63a569c64 and 4e40eff0b573 (6.11-6.13). */
+struct inode___timespec {
+	struct timespec64 i_ctime;
+};
+
+struct inode___renamed {
+	struct timespec64 __i_ctime;
+};
+
+struct inode___split {
+	__s64 i_ctime_sec;
+	__u32 i_ctime_nsec;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct vfsmount {
+	int mnt_flags;
+};
+
+struct mount {
+	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct inode *f_inode;
+	struct path f_path;
+};
+
+struct mm_struct {
+	struct file *exe_file;
+};
+
+struct task_struct {
+	unsigned int flags;
+	int pid, tgid;
+	kuid_t loginuid;
+	__u64 start_boottime;
+	struct mm_struct *mm;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	const struct cred *cred;
+	struct nsproxy *nsproxy;
+	char comm[16];
+};
+
+struct sock_common {
+	struct {
+		struct net *net;
+	} skc_net;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+#pragma clang attribute pop
+
+/* The bit of i_ctime_nsec that says "somebody asked", not a time: I_CTIME_QUERIED, 4e40eff0b573 (6.13). */
+#define CTIME_BORROWED_BIT (1U << 31)
+
+static __always_inline void read_ctime(const struct inode *inode, __s64 *sec, __u32 *nsec)
+{
+	const struct inode___split *split = (const void *)inode;
+	const struct inode___renamed *renamed = (const void *)inode;
+	const struct inode___timespec *old = (const void *)inode;
+
+	if (bpf_core_field_exists(split->i_ctime_sec)) {
+		*sec = BPF_CORE_READ(split, i_ctime_sec);
+		*nsec = BPF_CORE_READ(split, i_ctime_nsec) & ~CTIME_BORROWED_BIT;
+	} else if (bpf_core_field_exists(renamed->__i_ctime)) {
+		*sec = BPF_CORE_READ(renamed, __i_ctime.tv_sec);
+		*nsec = BPF_CORE_READ(renamed, __i_ctime.tv_nsec);
+	} else {
+		*sec = BPF_CORE_READ(old, i_ctime.tv_sec);
+		*nsec = BPF_CORE_READ(old, i_ctime.tv_nsec);
+	}
+}
+
+/* bpf_get_netns_cookie() came to sockops with 6cf1770d63dd (5.15). Before, the namespace's inode number serves; user
+ * space sets this before it loads when the first try was refused. */
+const volatile bool netns_by_inum = false;
+
+#endif

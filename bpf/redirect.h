@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Where a connect() goes. To a protected address: to the agent's listener of this namespace, with the caller's
+ * record on the socket; refused where the agent cannot serve and the address is enforced. To the listener itself: on
+ * its way, with a record that says so. Anywhere else: untouched, and any record of an earlier connect is taken off,
+ * so that nobody launders an identity through a socket that is connected twice.
+ */
+#ifndef GPA_REDIRECT_H
+#define GPA_REDIRECT_H
+
+#include "agent.h"
+#include "capture.h"
+
+#define LOOPBACK_IP4 bpf_htonl(0x7f000001)
+
+enum connect_answer { REFUSE = 0, PROCEED = 1 };
+
+static __always_inline bool is_loopback(__u32 ip4)
+{
+	/* 0.0.0.0 is this host, too. */
+	return ip4 == 0 || (ip4 & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+}
+
+/* Does a listener of ours stand at that port here and now? A pinned redirect must not lead to whoever took the port
+ * after the agent's death. */
+static __always_inline bool listener_stands(struct bpf_sock_addr *ctx, __u16 port)
+{
+	struct bpf_sock_tuple to = {};
+	struct bpf_sock *sk;
+	bool ours;
+
+	to.ipv4.daddr = LOOPBACK_IP4;
+	to.ipv4.dport = bpf_htons(port);
+	sk = bpf_sk_lookup_tcp(ctx, &to, sizeof(to.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	ours = has_mark(sk, MARK_LISTENER);
+	bpf_sk_release(sk);
+	return ours;
+}
+
+static __always_inline bool over_quota(__u32 uid)
+{
+	__u32 key = uid;
+	__s64 *n;
+
+	if (uid == 0)
+		return false;
+	n = bpf_map_lookup_elem(&pending, &key);
+	if (n && *n >= MAX_FLOWS_OF_UID)
+		return true;
+	key = UID_SUM;
+	n = bpf_map_lookup_elem(&pending, &key);
+	return n && *n >= MAX_FLOWS_NOT_ROOT;
+}
+
+static __always_inline bool caller_is_root(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return (__u32)bpf_get_current_uid_gid() == 0 && BPF_CORE_READ(task, cred, euid.val) == 0;
+}
+
+/* Puts the caller's record on the socket; true when it stands. */
+static __always_inline bool put_record(struct bpf_sock_addr *ctx, __u32 dst_ip4, __u32 flags)
+{
+	struct gpa_ident *id = bpf_sk_storage_get(&idents, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!id)
+		return false;
+	capture(id, ctx, dst_ip4, flags);
+	return true;
+}
+
+/* A SYN to the loopback listener must not leave by the device that the socket is bound to. */
+static __always_inline void unbind_device(struct bpf_sock_addr *ctx)
+{
+	char none[16] = {};
+
+	if (ctx->sk->bound_dev_if)
+		bpf_setsockopt(ctx, SOL_SOCKET, SO_BINDTODEVICE, none, sizeof(none));
+}
+
+/* Nobody serves here: what is enforced is refused, what is audited goes where it went before, but never a user who is
+ * not root to an address that is for root only. */
+static __always_inline int unserved(const struct gpa_policy *policy, __u32 counter)
+{
+	if (policy->mode == GPA_MODE_AUDIT && !(policy->root_only && !caller_is_root())) {
+		count(GPA_PASSED_AUDIT);
+		return PROCEED;
+	}
+	count(counter);
+	return REFUSE;
+}
+
+/* The decision for one connect(); *redirect is the port to go to, or 0. */
+static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip4, __u16 *redirect)
+{
+	struct gpa_target target = { .ip4 = dst_ip4, .port = bpf_ntohs(ctx->user_port) };
+	struct gpa_policy *policy;
+	__u16 port;
+
+	*redirect = 0;
+	if (!ctx->sk || ctx->type != SOCK_STREAM)
+		return PROCEED;
+	policy = bpf_map_lookup_elem(&targets, &target);
+	if (!policy || policy->mode == GPA_MODE_DISABLED) {
+		if (is_loopback(dst_ip4) && target.port == listener_port(bpf_get_netns_cookie(ctx))) {
+			count(GPA_DIRECT_CONNECTS);
+			return put_record(ctx, dst_ip4, GPA_DIRECT) ? PROCEED : REFUSE;
+		}
+		bpf_sk_storage_delete(&idents, ctx->sk);
+		return PROCEED;
+	}
+	bpf_sk_storage_delete(&idents, ctx->sk);
+	if (has_mark(ctx->sk, MARK_EXEMPT)) {
+		count(GPA_EXEMPTED);
+		return PROCEED;
+	}
+	port = listener_port(bpf_get_netns_cookie(ctx));
+	if (!port)
+		return unserved(policy, GPA_REFUSED_NAMESPACE);
+	if (!listener_stands(ctx, port))
+		return unserved(policy, GPA_REFUSED_NO_LISTENER);
+	if (over_quota((__u32)bpf_get_current_uid_gid())) {
+		count(GPA_REFUSED_QUOTA);
+		return REFUSE;
+	}
+	if (!put_record(ctx, dst_ip4, 0)) {
+		count(GPA_REFUSED_OTHER);
+		return REFUSE;
+	}
+	unbind_device(ctx);
+	count(GPA_REDIRECTED);
+	*redirect = port;
+	return PROCEED;
+}
+
+SEC("cgroup/connect4")
+int gpa_connect4(struct bpf_sock_addr *ctx)
+{
+	__u16 port;
+	int answer = judge_connect(ctx, ctx->user_ip4, &port);
+
+	if (port) {
+		ctx->user_ip4 = LOOPBACK_IP4;
+		ctx->user_port = bpf_htons(port);
+	}
+	return answer;
+}
+
+/* Java, .NET and others use AF_INET6 sockets for everything: ::ffff:a.b.c.d comes by here alone. */
+SEC("cgroup/connect6")
+int gpa_connect6(struct bpf_sock_addr *ctx)
+{
+	__u16 port;
+	int answer;
+
+	if (ctx->user_ip6[0] || ctx->user_ip6[1] || ctx->user_ip6[2] != bpf_htonl(0x0000ffff)) {
+		if (ctx->sk)
+			bpf_sk_storage_delete(&idents, ctx->sk);
+		return PROCEED;
+	}
+	answer = judge_connect(ctx, ctx->user_ip6[3], &port);
+	if (port) {
+		ctx->user_ip6[3] = LOOPBACK_IP4;
+		ctx->user_port = bpf_htons(port);
+	}
+	return answer;
+}
+
+/* The record of a redirected client socket, to show the address that was asked for. */
+static __always_inline struct gpa_ident *redirected(struct bpf_sock_addr *ctx)
+{
+	struct gpa_ident *id;
+
+	if (!ctx->sk)
+		return 0;
+	id = bpf_sk_storage_get(&idents, ctx->sk, 0, 0);
+	return id && !(id->flags & (GPA_ACCEPTED | GPA_DIRECT)) ? id : 0;
+}
+
+SEC("cgroup/getpeername4")
+int gpa_getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct gpa_ident *id = redirected(ctx);
+
+	if (id) {
+		ctx->user_ip4 = id->dst_ip4;
+		ctx->user_port = bpf_htons(id->dst_port);
+	}
+	return PROCEED;
+}
+
+SEC("cgroup/getpeername6")
+int gpa_getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct gpa_ident *id = redirected(ctx);
+
+	if (id) {
+		ctx->user_ip6[3] = id->dst_ip4;
+		ctx->user_port = bpf_htons(id->dst_port);
+	}
+	return PROCEED;
+}
+
+#endif
