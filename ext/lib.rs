@@ -7,6 +7,7 @@ pub mod caller;
 pub mod error;
 pub mod http;
 pub mod policy;
+pub mod sys;
 
 #[cfg(feature = "extension")]
 mod python;
