@@ -19,6 +19,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
+# `maturin develop` wants a newer pip than Debian 12's; this is what it does. A release build, Cargo.lock as it stands.
+INSTALL_EDITABLE = PATH="$(CURDIR)/$(VENV)/bin:$$PATH" MATURIN_PEP517_ARGS=--locked \
+	$(PY) -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+
 # eBPF needs root. An ordinary user builds as himself and is asked by sudo for the rest, which then leaves no file of
 # root's in the tree.
 ROOT := $(filter 0,$(shell id -u))
@@ -78,7 +82,7 @@ $(VENV)/.rust-tools: $(VENV)/.ready
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.ready $(NATIVE_SOURCES)
-	$(PY) -m maturin develop --release --locked --quiet
+	$(INSTALL_EDITABLE)
 	@touch $@
 
 .PHONY: lint-python lint-rust lint-types test-rust test-python test-demo test-install
