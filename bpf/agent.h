@@ -16,13 +16,21 @@ static __always_inline __u64 current_start_boottime(void)
 	return BPF_CORE_READ(task, group_leader, start_boottime);
 }
 
-static __always_inline bool is_agent(void)
+/* The agent's entry when the current process is the agent, else null. */
+static __always_inline struct gpa_agent *the_agent(void)
 {
 	__u32 zero = 0;
 	struct gpa_agent *a = bpf_map_lookup_elem(&agent, &zero);
 
-	return a && a->tgid && a->tgid == bpf_get_current_pid_tgid() >> 32 &&
-	       a->start_boottime == current_start_boottime();
+	if (a && a->tgid && a->tgid == bpf_get_current_pid_tgid() >> 32 &&
+	    a->start_boottime == current_start_boottime())
+		return a;
+	return 0;
+}
+
+static __always_inline bool is_agent(void)
+{
+	return the_agent();
 }
 
 static __always_inline bool claim_agent(__u64 nonce)

@@ -10,7 +10,14 @@
 
 static __always_inline int judge_bind(__u64 netns_cookie, __u16 port)
 {
-	if (!port || port != listener_port(netns_cookie) || is_agent())
+	struct gpa_agent *a = the_agent();
+
+	if (a) {
+		/* How user space learns a namespace's cookie where SO_NETNS_COOKIE (5.14) is missing. */
+		a->bound_netns = netns_cookie;
+		return 1;
+	}
+	if (!port || port != listener_port(netns_cookie))
 		return 1;
 	count(GPA_REFUSED_BIND);
 	return 0;

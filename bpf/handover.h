@@ -81,8 +81,12 @@ static __always_inline void take(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 	struct gpa_ident *from, *to;
 
 	from = bpf_map_lookup_elem(&flows, &flow);
-	if (!from)
+	if (!from) {
+		/* Not redirected (from outside our cgroup), or the map was full. */
+		if (!netns_by_inum && flow.server_port == listener_port(flow.netns))
+			count(GPA_LOST);
 		return;
+	}
 	to = bpf_sk_storage_get(&idents, sk, from, BPF_SK_STORAGE_GET_F_CREATE);
 	if (to) {
 		to->flags |= GPA_ACCEPTED;

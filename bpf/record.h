@@ -100,6 +100,7 @@ struct gpa_policy {
 struct gpa_agent {
 	__u64 nonce; /* zero: nothing to claim */
 	__u64 start_boottime;
+	__u64 bound_netns; /* cookie of the namespace in which the agent last bound a socket */
 	__u32 tgid;
 	__u32 pad;
 };
@@ -124,6 +125,6 @@ _Static_assert(sizeof(struct gpa_ident) == 240, "gpa_ident");
 _Static_assert(sizeof(struct gpa_flow) == 24, "gpa_flow");
 _Static_assert(sizeof(struct gpa_target) == 8, "gpa_target");
 _Static_assert(sizeof(struct gpa_policy) == 8, "gpa_policy");
-_Static_assert(sizeof(struct gpa_agent) == 24, "gpa_agent");
+_Static_assert(sizeof(struct gpa_agent) == 32, "gpa_agent");
 
 #endif

@@ -15,6 +15,18 @@
 
 enum connect_answer { REFUSE = 0, PROCEED = 1 };
 
+#define ECONNREFUSED 111
+
+/* A refused connect() fails as if nobody listened, which every client knows how to take; before b44123b4a3dc (5.18)
+ * a program cannot choose and the caller sees EPERM. */
+static __always_inline int refuse(__u32 counter)
+{
+	count(counter);
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval))
+		bpf_set_retval(-ECONNREFUSED);
+	return REFUSE;
+}
+
 static __always_inline bool is_loopback(__u32 ip4)
 {
 	/* 0.0.0.0 is this host, too. */
@@ -89,8 +101,7 @@ static __always_inline int unserved(const struct gpa_policy *policy, __u32 count
 		count(GPA_PASSED_AUDIT);
 		return PROCEED;
 	}
-	count(counter);
-	return REFUSE;
+	return refuse(counter);
 }
 
 /* The decision for one connect(); *redirect is the port to go to, or 0. */
@@ -107,7 +118,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 	if (!policy || policy->mode == GPA_MODE_DISABLED) {
 		if (is_loopback(dst_ip4) && target.port == listener_port(bpf_get_netns_cookie(ctx))) {
 			count(GPA_DIRECT_CONNECTS);
-			return put_record(ctx, dst_ip4, GPA_DIRECT) ? PROCEED : REFUSE;
+			return put_record(ctx, dst_ip4, GPA_DIRECT) ? PROCEED : refuse(GPA_REFUSED_OTHER);
 		}
 		bpf_sk_storage_delete(&idents, ctx->sk);
 		return PROCEED;
@@ -122,14 +133,10 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 		return unserved(policy, GPA_REFUSED_NAMESPACE);
 	if (!listener_stands(ctx, port))
 		return unserved(policy, GPA_REFUSED_NO_LISTENER);
-	if (over_quota((__u32)bpf_get_current_uid_gid())) {
-		count(GPA_REFUSED_QUOTA);
-		return REFUSE;
-	}
-	if (!put_record(ctx, dst_ip4, 0)) {
-		count(GPA_REFUSED_OTHER);
-		return REFUSE;
-	}
+	if (over_quota((__u32)bpf_get_current_uid_gid()))
+		return refuse(GPA_REFUSED_QUOTA);
+	if (!put_record(ctx, dst_ip4, 0))
+		return refuse(GPA_REFUSED_OTHER);
 	unbind_device(ctx);
 	count(GPA_REDIRECTED);
 	*redirect = port;

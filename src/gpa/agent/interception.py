@@ -1,0 +1,355 @@
+"""Attaches, steers and removes the kernel half.
+
+Order is what keeps it closed: the options that prove who the agent is come first, then its listener, then the
+hand-over and the guard of the port, and the redirect last; removal goes the other way. Links and maps are pinned below
+`{pinFolder}/v{ABI}`: after a crash connects still meet the programs, which find no listener and refuse what is
+enforced. A new agent takes the pins over and swaps the programs one by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import secrets
+import socket
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from gpa import _native
+from gpa.agent import bpffs, libbpf
+from gpa.endpoints import Endpoint, Mode
+from gpa.errors import InterceptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gpa.config import Config
+
+ABI: Final = 1
+"""`GPA_ABI` of bpf/record.h."""
+
+# Socket level and options of bpf/record.h.
+SOL_GPA: Final = 0x6770
+SO_EXEMPT: Final = 2
+SO_LISTENER: Final = 3
+SO_CLAIM: Final = 4
+
+MODES: Final = {Mode.UNKNOWN: 0, Mode.DISABLED: 1, Mode.AUDIT: 2, Mode.ENFORCE: 3}
+"""`GPA_MODE_*` of bpf/record.h."""
+
+COUNTERS: Final = (
+    "redirected",
+    "exempted",
+    "direct_connects",
+    "refused_no_listener",
+    "refused_namespace",
+    "refused_quota",
+    "handed_over",
+    "lost",
+    "passed_audit",
+    "refused_bind",
+    "refused_other",
+)
+"""Names of `enum gpa_counter` in bpf/record.h, in order."""
+
+OPTIONS: Final = ("setsockopt", "getsockopt")
+"""Attached to the agent's own cgroup."""
+
+NEIGHBOURHOOD: Final = (
+    "bind4",
+    "bind6",
+    "post_bind4",
+    "sockops",
+    "getpeername4",
+    "getpeername6",
+    "connect6",
+    "connect4",
+)
+"""Attached to cgroupRoot, in this order; removed in the reverse order."""
+
+STATE_FILE: Final = "interception.json"
+"""In the run folder: what `detach` must undo besides the pins."""
+
+AGENT: Final = struct.Struct("=QQQII")
+"""`struct gpa_agent`: nonce, start_boottime, bound_netns, tgid, padding."""
+
+
+@dataclass(frozen=True)
+class _Pins:
+    root: Path
+
+    @property
+    def maps(self) -> Path:
+        return self.root / f"v{ABI}" / "maps"
+
+    @property
+    def links(self) -> Path:
+        return self.root / f"v{ABI}" / "links"
+
+
+class Interception:
+    """The kernel half while the agent lives. Made by `attach`, ended by `release` or `leave`."""
+
+    def __init__(self, config: Config, obj: libbpf.Object, leaf: Path) -> None:
+        self._config = config
+        self._pins = _Pins(config.pin_folder)
+        self._object = obj
+        self._leaf = leaf
+        self._links: dict[str, libbpf.Link] = {}
+        self._targets = obj.map("targets", 8, 8)
+        self._netns_port = obj.map("netns_port", 8, 4)
+        self._agent = obj.map("agent", 4, AGENT.size)
+        self._counters = obj.map("counters", 4, 8)
+
+    @classmethod
+    def attach(
+        cls,
+        config: Config,
+        *,
+        cgroup_root: Path,
+        leaf: Path,
+        listener: Callable[[], socket.socket],
+    ) -> Self:
+        """Load, claim, own the listener, then redirect. Blocking: 0.1-0.3 s of CPU.
+
+        Args:
+            config: pinFolder and runFolder are used.
+            cgroup_root: where connects are seen.
+            leaf: the agent's own cgroup; this process must be in it.
+            listener: gives the bound and listening socket; called when the port is already guarded and before
+                anything is redirected to it. What it raises passes through, after what was new is undone.
+
+        Raises:
+            InterceptionError: what the kernel lacks or refuses, and what to do.
+        """
+        _check_kernel()
+        pins = _Pins(config.pin_folder)
+        mounted = bpffs.prepare(pins.root)
+        fresh = not pins.links.exists()
+        _write_state(config, leaf=leaf, mounted=mounted or _was_mounted(config))
+        self = None
+        try:
+            for folder in (pins.maps, pins.links):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self = cls(config, _load(pins.maps), leaf)
+            self._start(cgroup_root, leaf, listener)
+        except BaseException as e:
+            if self is not None:
+                self._close()
+            if fresh:
+                detach(config)
+            if isinstance(e, OSError):
+                raise InterceptionError(f"cannot set up pins in {pins.root}: {e.strerror}") from e
+            raise
+        return self
+
+    def _start(self, cgroup_root: Path, leaf: Path, listener: Callable[[], socket.socket]) -> None:
+        self._attach_all(OPTIONS, leaf)
+        self._claim()
+        # The guard of the port stands before the port is taken: nobody slips in between.
+        guards = [name for name in NEIGHBOURHOOD if name.endswith(("bind4", "bind6"))]
+        self._attach_all(guards, cgroup_root)
+        cookie = self._netns_cookie()
+        owned = listener()
+        owned.setsockopt(SOL_GPA, SO_LISTENER, b"\1\0\0\0")
+        for endpoint in Endpoint:
+            if self._targets.get(_target(endpoint)) is None:
+                self._targets.set(_target(endpoint), _policy(endpoint, Mode.UNKNOWN))
+        port = owned.getsockname()[1]
+        self._netns_port.set(struct.pack("=Q", cookie), struct.pack("=I", port))
+        self._attach_all([n for n in NEIGHBOURHOOD if n not in guards], cgroup_root)
+
+    def _claim(self) -> None:
+        nonce = secrets.randbits(64) or 1
+        self._agent.set(b"\0" * 4, AGENT.pack(nonce, 0, 0, 0, 0))
+        with socket.socket() as probe:
+            try:
+                probe.setsockopt(SOL_GPA, SO_CLAIM, struct.pack("=Q", nonce))
+            except OSError as e:
+                raise InterceptionError(
+                    f"the kernel half does not answer in {self._leaf}: is this process in that cgroup? "
+                    f"({e.strerror})"
+                ) from e
+
+    def _netns_cookie(self) -> int:
+        """Cookie of this network namespace, which the guard of the port notes when the agent binds."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+        value = self._agent.get(b"\0" * 4)
+        cookie: int = AGENT.unpack(value)[2] if value else 0
+        if not cookie:
+            raise InterceptionError(
+                "the programs do not see this process: cgroupRoot must be above the cgroup it runs in"
+            )
+        return cookie
+
+    def _attach_all(self, names: Iterable[str], cgroup: Path) -> None:
+        fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            identity = os.fstat(fd).st_ino
+            for name in names:
+                self._links[name] = self._attach_one(name, fd, identity)
+        finally:
+            os.close(fd)
+
+    def _attach_one(self, name: str, cgroup: int, cgroup_id: int) -> libbpf.Link:
+        program = self._object.program(name)
+        pin = self._pins.links / name
+        link = libbpf.Link.pinned(pin)
+        if link is not None:
+            if link.cgroup_id() == cgroup_id:
+                link.update(program)
+                return link
+            # Of another cgroup, perhaps one that is gone.
+            link.detach()
+            link.close()
+        pin.unlink(missing_ok=True)
+        try:
+            link = libbpf.Link.create(program, cgroup, name)
+        except libbpf.BpfError as e:
+            raise InterceptionError(
+                f"{e}; an exclusive cgroup program of another tool forbids it: `bpftool cgroup tree` shows which"
+            ) from e
+        try:
+            link.pin(pin)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def set_modes(self, modes: Mapping[Endpoint, Mode]) -> None:
+        """Tell connect() what holds for each endpoint from now on."""
+        for endpoint, mode in modes.items():
+            self._targets.set(_target(endpoint), _policy(endpoint, mode))
+
+    def counters(self) -> dict[str, int]:
+        """Counts since the maps were made, by the names of `COUNTERS`."""
+        counts = {}
+        for row, name in enumerate(COUNTERS):
+            value = self._counters.get(struct.pack("=I", row))
+            counts[name] = struct.unpack("=Q", value)[0] if value else 0
+        return counts
+
+    def release(self) -> None:
+        """Stop redirecting, unpin, remove the agent's cgroup: nothing stays."""
+        self._close()
+        detach(self._config)
+
+    def leave(self) -> None:
+        """Close our descriptors; what is pinned goes on redirecting, and refusing what is enforced."""
+        self._close()
+
+    def _close(self) -> None:
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+        for table in (self._targets, self._netns_port, self._agent, self._counters):
+            table.close()
+        self._object.close()
+
+
+def detach(config: Config) -> list[str]:
+    """Take away all that an agent with this configuration has in the kernel; needs no agent.
+
+    Returns:
+        What was removed, in order; empty when there was nothing.
+    """
+    removed = []
+    folder = config.pin_folder
+    # The redirect goes first: a connect in between goes where it went before, never to a dead port.
+    for version in sorted(folder.glob("v*")):
+        present = {p.name for p in (version / "links").glob("*")}
+        order = [n for n in (*reversed(NEIGHBOURHOOD), *reversed(OPTIONS)) if n in present]
+        for name in (*order, *sorted(present.difference(order))):
+            pin = version / "links" / name
+            link = libbpf.Link.pinned(pin)
+            if link is not None:
+                link.detach()
+                link.close()
+            pin.unlink(missing_ok=True)
+            removed.append(f"program {name}")
+        for pin in sorted((version / "maps").glob("*")):
+            pin.unlink(missing_ok=True)
+            removed.append(f"map {pin.name}")
+        for part in (version / "links", version / "maps", version):
+            with contextlib.suppress(OSError):
+                part.rmdir()
+    state = _read_state(config)
+    if state.get("mounted") and folder.exists():
+        bpffs.unmount(folder)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    leaf = state.get("leaf")
+    if isinstance(leaf, str) and _remove_leaf(Path(leaf)):
+        removed.append(f"cgroup {leaf}")
+    (config.run_folder / STATE_FILE).unlink(missing_ok=True)
+    return removed
+
+
+def _remove_leaf(leaf: Path) -> bool:
+    """Remove the agent's cgroup; a process that is in it (this one, at its end) moves up first."""
+    try:
+        here = str(os.getpid()) in (leaf / "cgroup.procs").read_text().split()
+        if here:
+            (leaf.parent / "cgroup.procs").write_text(str(os.getpid()))
+        leaf.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _load(pins: Path) -> libbpf.Object:
+    image = _native.bpf_object()
+    try:
+        return libbpf.Object(image, pins, netns_by_inum=False)
+    except libbpf.BpfError as first:
+        try:
+            # Before 5.15 sockops has no namespace cookie: the second way is tried, no version is read.
+            return libbpf.Object(image, pins, netns_by_inum=True)
+        except libbpf.BpfError:
+            last = [line for line in libbpf.log().splitlines() if line.strip()][-3:]
+            raise InterceptionError(
+                f"the kernel refused the eBPF programs ({first}); it needs Linux 5.10 with BTF, and this process "
+                f"CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root). It said: {' | '.join(last)}"
+            ) from first
+
+
+def _check_kernel() -> None:
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        raise InterceptionError(
+            "the kernel has no BTF (/sys/kernel/btf/vmlinux): it needs Linux 5.10 or newer with CONFIG_DEBUG_INFO_BTF"
+        )
+
+
+def _target(endpoint: Endpoint) -> bytes:
+    address, port = endpoint.address
+    return struct.pack("=4sHH", ipaddress.IPv4Address(address).packed, port, 0)
+
+
+def _policy(endpoint: Endpoint, mode: Mode) -> bytes:
+    return struct.pack("=II", MODES[mode], endpoint is not Endpoint.IMDS)
+
+
+def _write_state(config: Config, *, leaf: Path, mounted: bool) -> None:
+    try:
+        path = config.run_folder / STATE_FILE
+        path.write_text(json.dumps({"leaf": str(leaf), "mounted": mounted}))
+        path.chmod(0o600)
+    except OSError as e:
+        raise InterceptionError(f"cannot write {config.run_folder}/{STATE_FILE}: {e.strerror}") from e
+
+
+def _read_state(config: Config) -> dict[str, object]:
+    try:
+        state = json.loads((config.run_folder / STATE_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _was_mounted(config: Config) -> bool:
+    return bool(_read_state(config).get("mounted"))

@@ -1,0 +1,226 @@
+"""The one typed door to libbpf: every call of `gpa._native.libbpf` that the agent makes.
+
+A negative return becomes `BpfError` with errno. Nobody else imports the cffi module.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+from gpa._native.libbpf import ffi, lib
+from gpa.errors import InterceptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+ATTACH_TYPES: dict[str, int] = {
+    "connect4": lib.BPF_CGROUP_INET4_CONNECT,
+    "connect6": lib.BPF_CGROUP_INET6_CONNECT,
+    "getpeername4": lib.BPF_CGROUP_INET4_GETPEERNAME,
+    "getpeername6": lib.BPF_CGROUP_INET6_GETPEERNAME,
+    "bind4": lib.BPF_CGROUP_INET4_BIND,
+    "bind6": lib.BPF_CGROUP_INET6_BIND,
+    "post_bind4": lib.BPF_CGROUP_INET4_POST_BIND,
+    "sockops": lib.BPF_CGROUP_SOCK_OPS,
+    "getsockopt": lib.BPF_CGROUP_GETSOCKOPT,
+    "setsockopt": lib.BPF_CGROUP_SETSOCKOPT,
+}
+"""Attach type by the program's name, which is `gpa_` and the key."""
+
+
+class BpfError(InterceptionError):
+    """A call of libbpf failed.
+
+    Attributes:
+        errno: the positive error number.
+    """
+
+    def __init__(self, what: str, errno: int) -> None:
+        super().__init__(f"{what}: {os.strerror(errno)}")
+        self.errno = errno
+
+
+def _check(what: str, result: int) -> int:
+    if result < 0:
+        raise BpfError(what, -result)
+    return result
+
+
+class Fd:
+    """An owned descriptor of a map, program or link."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        """Close it; harmless when repeated."""
+        if self.number >= 0:
+            os.close(self.number)
+            self.number = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Map:
+    """A map with keys and values of fixed size, all bytes."""
+
+    def __init__(self, fd: Fd, key_size: int, value_size: int) -> None:
+        self._fd = fd
+        self._key_size = key_size
+        self._value_size = value_size
+
+    def set(self, key: bytes, value: bytes) -> None:
+        """Insert or replace.
+
+        Raises:
+            BpfError: the map is full or gone.
+        """
+        if len(key) != self._key_size or len(value) != self._value_size:
+            raise ValueError("key or value of the wrong size")
+        _check("writing a map", lib.bpf_map_update_elem(self._fd.number, key, value, lib.BPF_ANY))
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None where there is none."""
+        value = ffi.new("char[]", self._value_size)
+        if lib.bpf_map_lookup_elem(self._fd.number, key, value) < 0:
+            return None
+        return bytes(ffi.buffer(value, self._value_size))
+
+    def delete(self, key: bytes) -> None:
+        """Remove the key where it stands."""
+        lib.bpf_map_delete_elem(self._fd.number, key)
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys, in no order; bounded by the map's own size."""
+        key = ffi.NULL
+        while True:
+            following = ffi.new("char[]", self._key_size)
+            if lib.bpf_map_get_next_key(self._fd.number, key, following) < 0:
+                return
+            yield bytes(ffi.buffer(following, self._key_size))
+            key = following
+
+    def close(self) -> None:
+        """Close the descriptor; a pinned map lives on."""
+        self._fd.close()
+
+
+class Link:
+    """A program attached to a cgroup."""
+
+    def __init__(self, fd: Fd) -> None:
+        self._fd = fd
+
+    @classmethod
+    def create(cls, program: int, cgroup: int, attach_type: str) -> Self:
+        """Attach, beside programs of others (BPF_F_ALLOW_MULTI is what links do).
+
+        Raises:
+            BpfError: EPERM where an exclusive program is attached above or below.
+        """
+        fd = lib.gpa_link_create(program, cgroup, ATTACH_TYPES[attach_type])
+        return cls(Fd(_check(f"attaching {attach_type}", fd)))
+
+    @classmethod
+    def pinned(cls, path: Path) -> Self | None:
+        """The link pinned there, or None."""
+        fd = lib.bpf_obj_get(os.fsencode(path))
+        return None if fd < 0 else cls(Fd(fd))
+
+    def cgroup_id(self) -> int:
+        """Inode number of its cgroup; 0 when that is gone or the link is detached."""
+        return max(0, lib.gpa_link_cgroup(self._fd.number))
+
+    def update(self, program: int) -> None:
+        """Swap the program atomically."""
+        _check("swapping a program", lib.gpa_link_update(self._fd.number, program))
+
+    def pin(self, path: Path) -> None:
+        """Make it outlive this process."""
+        _check(f"pinning {path}", lib.bpf_obj_pin(self._fd.number, os.fsencode(path)))
+
+    def detach(self) -> None:
+        """Detach now, whoever else holds it (Linux 5.9)."""
+        lib.bpf_link_detach(self._fd.number)
+
+    def close(self) -> None:
+        """Close the descriptor; a pinned link stays attached."""
+        self._fd.close()
+
+
+class Object:
+    """The eBPF object, opened and loaded, its maps pinned or taken over from their pins."""
+
+    def __init__(self, image: bytes, pins: Path, *, netns_by_inum: bool) -> None:
+        """Load.
+
+        Raises:
+            BpfError: what the kernel said last is in `log`.
+        """
+        lib.gpa_log_start()
+        self._object: Any = lib.gpa_object_open(image, len(image))
+        if self._object == ffi.NULL:
+            raise BpfError("opening the eBPF object", ffi.errno)
+        try:
+            self._prepare(pins, netns_by_inum=netns_by_inum)
+            _check("loading the eBPF object", lib.bpf_object__load(self._object))
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, pins: Path, *, netns_by_inum: bool) -> None:
+        entry = lib.bpf_object__next_map(self._object, ffi.NULL)
+        while entry != ffi.NULL:
+            name = ffi.string(lib.bpf_map__name(entry)).decode()
+            if not lib.bpf_map__is_internal(entry):
+                _check(
+                    f"naming the pin of {name}",
+                    lib.bpf_map__set_pin_path(entry, os.fsencode(pins / name)),
+                )
+            elif name.endswith(".rodata"):
+                value = b"\1" if netns_by_inum else b"\0"
+                _check(
+                    "setting a constant of the eBPF object",
+                    lib.bpf_map__set_initial_value(entry, value, len(value)),
+                )
+            entry = lib.bpf_object__next_map(self._object, entry)
+
+    def program(self, name: str) -> int:
+        """Descriptor of a program, owned by the object."""
+        program = lib.bpf_object__find_program_by_name(self._object, f"gpa_{name}".encode())
+        return _check(f"finding {name}", lib.bpf_program__fd(program))
+
+    def map(self, name: str, key_size: int, value_size: int) -> Map:
+        """A map by name, with a descriptor of its own."""
+        entry = lib.bpf_object__find_map_by_name(self._object, name.encode())
+        return Map(Fd(os.dup(_check(f"finding {name}", lib.bpf_map__fd(entry)))), key_size, value_size)
+
+    def close(self) -> None:
+        """Free it; what is attached or pinned stays."""
+        if self._object != ffi.NULL:
+            lib.bpf_object__close(self._object)
+            self._object = ffi.NULL
+
+
+def log() -> str:
+    """What libbpf and the verifier said while the last object was loaded."""
+    text: str = ffi.string(lib.gpa_log_text()).decode("utf-8", "replace")
+    return text
+
+
+def pinned_map(path: Path, key_size: int, value_size: int) -> Map | None:
+    """The map pinned there, or None."""
+    fd = lib.bpf_obj_get(os.fsencode(path))
+    return None if fd < 0 else Map(Fd(fd), key_size, value_size)
