@@ -1,7 +1,7 @@
 """Declares to cffi the calls of libbpf that the control plane makes; run by build.rs.
 
-`python ext/libbpf_build.py OUT.c` writes the C of the module `gpa._native.libbpf`, which build.rs compiles and links
-into `gpa._native`. Only what gpa.agent.interception calls stands here.
+`python ext/libbpf_build.py OUT.c` writes the C of the module `gpa._native.libbpf`, which build.rs
+compiles and links into `gpa._native`. Only what gpa.agent.libbpf calls stands here.
 """
 
 import sys
@@ -49,7 +49,8 @@ int bpf_map__fd(const struct bpf_map *map);
 bool bpf_map__is_internal(const struct bpf_map *map);
 int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
 int bpf_map__set_initial_value(struct bpf_map *map, const void *data, size_t size);
-struct bpf_program *bpf_object__find_program_by_name(const struct bpf_object *obj, const char *name);
+struct bpf_program *bpf_object__find_program_by_name(const struct bpf_object *obj,
+                                                     const char *name);
 int bpf_program__fd(const struct bpf_program *prog);
 int gpa_link_create(int prog_fd, int cgroup_fd, int attach_type);
 int gpa_link_update(int link_fd, int new_prog_fd);
@@ -66,8 +67,9 @@ const char *gpa_log_text(void);
 """
 
 CUSTOMIZATIONS = """
-/* What libbpf prints while an object is opened and loaded, kept for the message of a failure. One object is loaded at
- * a time, by one thread. The end is what tells: when the buffer is full, its first half goes. */
+/* What libbpf prints while an object is opened and loaded, kept for the message of a failure. One
+ * object is loaded at a time, by one thread. The end is what tells: when the buffer is full, its
+ * first half goes. */
 static char gpa_log[32768];
 static size_t gpa_log_used;
 
@@ -139,10 +141,7 @@ static int64_t gpa_link_cgroup(int link_fd)
 def main() -> None:
     """Write the C file named on the command line."""
     ffi = FFI()
-    ffi.cdef(
-        TYPES
-        + FUNCTIONS
-    )
+    ffi.cdef(TYPES + FUNCTIONS)
     ffi.set_source("gpa._native.libbpf", INCLUDES + CUSTOMIZATIONS)
     ffi.emit_c_code(sys.argv[1])
 

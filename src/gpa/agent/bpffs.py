@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from gpa.errors import InterceptionError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -30,8 +27,7 @@ def mount_of(path: Path) -> tuple[str, str]:
 
 
 def _mountinfo() -> list[str]:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return file.read().splitlines()
+    return Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
 
 
 def prepare(folder: Path) -> bool:
@@ -43,7 +39,9 @@ def prepare(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as e:
-        raise InterceptionError(f"cannot make pinFolder {folder}: {os.strerror(e.errno or 0)}") from e
+        raise InterceptionError(
+            f"cannot make pinFolder {folder}: {os.strerror(e.errno or 0)}"
+        ) from e
     if mount_of(folder)[1] == "bpf":
         return False
     done = subprocess.run(

@@ -1,9 +1,10 @@
 """Attaches, steers and removes the kernel half.
 
-Order is what keeps it closed: the options that prove who the agent is come first, then its listener, then the
-hand-over and the guard of the port, and the redirect last; removal goes the other way. Links and maps are pinned below
-`{pinFolder}/v{ABI}`: after a crash connects still meet the programs, which find no listener and refuse what is
-enforced. A new agent takes the pins over and swaps the programs one by one.
+Order is what keeps it closed: the options that prove who the agent is come first, then the guard
+of the port, its listener, the hand-over, and the redirect last; removal goes the other way. Links
+and maps are pinned below `{pinFolder}/v{ABI}`: after a crash connects still meet the programs,
+which find no listener and refuse what is enforced. A new agent takes the pins over and swaps the
+programs one by one.
 """
 
 from __future__ import annotations
@@ -120,8 +121,9 @@ class Interception:
             config: pinFolder and runFolder are used.
             cgroup_root: where connects are seen.
             leaf: the agent's own cgroup; this process must be in it.
-            listener: gives the bound and listening socket; called when the port is already guarded and before
-                anything is redirected to it. What it raises passes through, after what was new is undone.
+            listener: gives the bound and listening socket; called when the port is already
+                guarded and before anything is redirected to it. What it raises passes through,
+                after what was new is undone.
 
         Raises:
             InterceptionError: what the kernel lacks or refuses, and what to do.
@@ -171,19 +173,20 @@ class Interception:
                 probe.setsockopt(SOL_GPA, SO_CLAIM, struct.pack("=Q", nonce))
             except OSError as e:
                 raise InterceptionError(
-                    f"the kernel half does not answer in {self._leaf}: is this process in that cgroup? "
-                    f"({e.strerror})"
+                    f"the kernel half does not answer in {self._leaf}: "
+                    f"is this process in that cgroup? ({e.strerror})"
                 ) from e
 
     def _netns_cookie(self) -> int:
-        """Cookie of this network namespace, which the guard of the port notes when the agent binds."""
+        """Cookie of this network namespace: the guard of the port notes it when the agent binds."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
         value = self._agent.get(b"\0" * 4)
         cookie: int = AGENT.unpack(value)[2] if value else 0
         if not cookie:
             raise InterceptionError(
-                "the programs do not see this process: cgroupRoot must be above the cgroup it runs in"
+                "the programs do not see this process: "
+                "cgroupRoot must be above the cgroup it runs in"
             )
         return cookie
 
@@ -212,7 +215,8 @@ class Interception:
             link = libbpf.Link.create(program, cgroup, name)
         except libbpf.BpfError as e:
             raise InterceptionError(
-                f"{e}; an exclusive cgroup program of another tool forbids it: `bpftool cgroup tree` shows which"
+                f"{e}; an exclusive cgroup program of another tool forbids it: "
+                "`bpftool cgroup tree` shows which"
             ) from e
         try:
             link.pin(pin)
@@ -240,7 +244,7 @@ class Interception:
         detach(self._config)
 
     def leave(self) -> None:
-        """Close our descriptors; what is pinned goes on redirecting, and refusing what is enforced."""
+        """Close our descriptors; what is pinned goes on redirecting and refusing."""
         self._close()
 
     def _close(self) -> None:
@@ -308,20 +312,23 @@ def _load(pins: Path) -> libbpf.Object:
         return libbpf.Object(image, pins, netns_by_inum=False)
     except libbpf.BpfError as first:
         try:
-            # Before 5.15 sockops has no namespace cookie: the second way is tried, no version is read.
+            # Before 5.15 sockops has no namespace cookie: the second way is tried, no version
+            # is read.
             return libbpf.Object(image, pins, netns_by_inum=True)
         except libbpf.BpfError:
             last = [line for line in libbpf.log().splitlines() if line.strip()][-3:]
             raise InterceptionError(
-                f"the kernel refused the eBPF programs ({first}); it needs Linux 5.10 with BTF, and this process "
-                f"CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root). It said: {' | '.join(last)}"
+                f"the kernel refused the eBPF programs ({first}); it needs Linux 5.10 with BTF, and "
+                f"this process CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root). It said: "
+                f"{' | '.join(last)}"
             ) from first
 
 
 def _check_kernel() -> None:
     if not Path("/sys/kernel/btf/vmlinux").exists():
         raise InterceptionError(
-            "the kernel has no BTF (/sys/kernel/btf/vmlinux): it needs Linux 5.10 or newer with CONFIG_DEBUG_INFO_BTF"
+            "the kernel has no BTF (/sys/kernel/btf/vmlinux): "
+            "it needs Linux 5.10 or newer with CONFIG_DEBUG_INFO_BTF"
         )
 
 
@@ -340,7 +347,9 @@ def _write_state(config: Config, *, leaf: Path, mounted: bool) -> None:
         path.write_text(json.dumps({"leaf": str(leaf), "mounted": mounted}))
         path.chmod(0o600)
     except OSError as e:
-        raise InterceptionError(f"cannot write {config.run_folder}/{STATE_FILE}: {e.strerror}") from e
+        raise InterceptionError(
+            f"cannot write {config.run_folder}/{STATE_FILE}: {e.strerror}"
+        ) from e
 
 
 def _read_state(config: Config) -> dict[str, object]:

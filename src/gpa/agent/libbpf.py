@@ -141,7 +141,8 @@ class Link:
 
     def cgroup_id(self) -> int:
         """Inode number of its cgroup; 0 when that is gone or the link is detached."""
-        return max(0, lib.gpa_link_cgroup(self._fd.number))
+        number: int = lib.gpa_link_cgroup(self._fd.number)
+        return max(0, number)
 
     def update(self, program: int) -> None:
         """Swap the program atomically."""
@@ -205,7 +206,8 @@ class Object:
     def map(self, name: str, key_size: int, value_size: int) -> Map:
         """A map by name, with a descriptor of its own."""
         entry = lib.bpf_object__find_map_by_name(self._object, name.encode())
-        return Map(Fd(os.dup(_check(f"finding {name}", lib.bpf_map__fd(entry)))), key_size, value_size)
+        fd = _check(f"finding {name}", lib.bpf_map__fd(entry))
+        return Map(Fd(os.dup(fd)), key_size, value_size)
 
     def close(self) -> None:
         """Free it; what is attached or pinned stays."""
