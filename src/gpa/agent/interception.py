@@ -318,8 +318,8 @@ def _load(pins: Path) -> libbpf.Object:
         except libbpf.BpfError:
             last = [line for line in libbpf.log().splitlines() if line.strip()][-3:]
             raise InterceptionError(
-                f"the kernel refused the eBPF programs ({first}); it needs Linux 5.10 with BTF, and "
-                f"this process CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root). It said: "
+                f"the kernel refused the eBPF programs ({first}); it needs Linux 5.10 with "
+                f"BTF, and this process CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root). It said: "
                 f"{' | '.join(last)}"
             ) from first
 
