@@ -65,6 +65,10 @@ class CannotCreateError(GpaError):
     exit_code = EXIT_CANNOT_CREATE
 
 
+class PortTakenError(CannotCreateError):
+    """Somebody else listens where the agent must; the service tries again."""
+
+
 class AlreadyRunningError(GpaError):
     """Another agent holds the lock of this run folder."""
 
