@@ -12,17 +12,15 @@ fn main() {
         return;
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let libbpf =
-        PathBuf::from(env::var_os("DEP_BPF_INCLUDE").expect("libbpf-sys says where its headers are"));
+    let libbpf = PathBuf::from(env::var_os("DEP_BPF_INCLUDE").expect("libbpf-sys says where its headers are"));
     build_ebpf(&libbpf, &out);
     build_c_modules(&libbpf, &out);
 }
 
 /// Runs a command and explains a failure: the build has no other way to talk to its user.
 fn run(command: &mut Command, purpose: &str) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{purpose}: cannot run {:?}: {e}", command.get_program()));
+    let output =
+        command.output().unwrap_or_else(|e| panic!("{purpose}: cannot run {}: {e}", command.get_program().display()));
     assert!(
         output.status.success(),
         "{purpose} failed:\n{}\n{}",

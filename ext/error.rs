@@ -145,7 +145,9 @@ impl Reason {
             R::NotRoot => "this endpoint is for root only: real and effective uid must be 0",
             R::NoIdentityMatched => "rules name this path, and none of them names this user and program",
             R::DefaultDeny => "no rule names this path and the default is to deny",
-            R::RulesBroken => "the local rules file of this endpoint is broken: everything is refused until it is mended",
+            R::RulesBroken => {
+                "the local rules file of this endpoint is broken: everything is refused until it is mended"
+            }
             R::PathTraversal => "the path has dot segments or empty segments",
             R::BadRequestLine => "the request line cannot be read",
             R::BadVersion => "only HTTP/1.1 and HTTP/1.0 are spoken here",
@@ -183,6 +185,7 @@ pub struct Refusal(pub Reason);
 
 impl Refusal {
     /// The status; 500 is never reached, since every refusing reason has one.
+    #[must_use]
     pub const fn status(self) -> u16 {
         match self.0.status() {
             Some(status) => status,
