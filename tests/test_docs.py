@@ -51,7 +51,7 @@ def test_every_reason_is_documented_with_its_number_and_words() -> None:
     source = (ROOT / "ext/error.rs").read_text()
     numbers = dict(re.findall(r"^    (\w+) = (\d+),", source, re.MULTILINE))
     texts: dict[str, list[str]] = {}
-    for variant, text in re.findall(r'R::(\w+) => "([^"]+)"', source):
+    for variant, text in re.findall(r'R::(\w+) => \{?\s*"([^"]+)"', source):
         texts.setdefault(variant, []).append(text)
     actual = {(f"`{texts[v][0]}`", number, texts[v][1]) for v, number in numbers.items()}
     assert {(r[0], r[1], r[3]) for r in rows("docs/audit.md", "Reasons")} == actual
