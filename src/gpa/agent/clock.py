@@ -1,6 +1,6 @@
 """The host's clock, kept against the monotonic one, and dates of HTTP. Pure but for reading clocks.
 
-docs/protocol.md, "What a forwarded request looks like": the host refuses a date that is not its
+docs/protocol.md, "Forwarded request": the host refuses a date that is not its
 own, and a guest's wall clock may be years off, or jump.
 """
 
