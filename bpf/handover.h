@@ -143,11 +143,16 @@ SEC("cgroup/getsockopt")
 int gpa_getsockopt(struct bpf_sockopt *ctx)
 {
 	struct gpa_ident *to = ctx->optval, *id;
+	struct gpa_agent *a;
 
 	if (ctx->level != GPA_SOL || ctx->optname != GPA_SO_IDENT || !ctx->sk)
 		return NOT_OURS;
-	if ((void *)(to + 1) > ctx->optval_end || !is_agent())
+	if ((void *)(to + 1) > ctx->optval_end)
 		return NOT_OURS;
+	a = the_agent();
+	if (!a)
+		return NOT_OURS;
+	a->served_ns = bpf_ktime_get_ns();
 	id = bpf_sk_storage_get(&idents, ctx->sk, 0, 0);
 	if (!id || !(id->flags & GPA_ACCEPTED))
 		return NOT_OURS;

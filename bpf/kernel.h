@@ -138,6 +138,7 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	__u32 sk_ack_backlog;
 };
 
 #pragma clang attribute pop

@@ -101,6 +101,8 @@ struct gpa_agent {
 	__u64 nonce; /* zero: nothing to claim */
 	__u64 start_boottime;
 	__u64 bound_netns; /* cookie of the namespace in which the agent last bound a socket */
+	__u64 served_ns;   /* CLOCK_MONOTONIC when it last asked who is calling */
+	__u64 idle_ns;     /* CLOCK_MONOTONIC when a connect() last found nobody waiting */
 	__u32 tgid;
 	__u32 pad;
 };
@@ -115,7 +117,7 @@ enum gpa_counter {
 	GPA_REFUSED_QUOTA = 5,       /* too many of this uid's flows wait for their hand-over */
 	GPA_HANDED_OVER = 6,
 	GPA_LOST = 7, /* arrived at the listener without a flow */
-	GPA_PASSED_AUDIT = 8, /* audit mode and no listener: left alone */
+	GPA_PASSED_AUDIT = 8, /* audit mode and nobody serves: left alone */
 	GPA_REFUSED_BIND = 9,
 	GPA_REFUSED_OTHER = 10,
 	GPA_COUNTERS = 11,
@@ -125,6 +127,6 @@ _Static_assert(sizeof(struct gpa_ident) == 240, "gpa_ident");
 _Static_assert(sizeof(struct gpa_flow) == 24, "gpa_flow");
 _Static_assert(sizeof(struct gpa_target) == 8, "gpa_target");
 _Static_assert(sizeof(struct gpa_policy) == 8, "gpa_policy");
-_Static_assert(sizeof(struct gpa_agent) == 32, "gpa_agent");
+_Static_assert(sizeof(struct gpa_agent) == 48, "gpa_agent");
 
 #endif

@@ -33,22 +33,47 @@ static __always_inline bool is_loopback(__u32 ip4)
 	return ip4 == 0 || (ip4 & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
 }
 
-/* Does a listener of ours stand at that port here and now? A pinned redirect must not lead to whoever took the port
- * after the agent's death. */
-static __always_inline bool listener_stands(struct bpf_sock_addr *ctx, __u16 port)
+enum listener { ABSENT, STALLED, SERVING };
+
+/* In audit mode nobody waits longer than this for an agent that makes no progress. */
+#define STALL_NS 2000000000ULL
+
+/* Did somebody wait in the accept queue all the time since the agent last took a connection? A connect() that finds the
+ * queue empty notes the time, so an agent that merely had nothing to do is not called stalled. */
+static __always_inline bool is_stalled(struct bpf_sock *listener)
+{
+	struct sock *kernel_sk = (void *)bpf_skc_to_tcp_sock(listener);
+	__u64 now = bpf_ktime_get_ns();
+	struct gpa_agent *a;
+	__u32 zero = 0;
+
+	a = bpf_map_lookup_elem(&agent, &zero);
+	if (!a || !kernel_sk)
+		return false;
+	if (!BPF_CORE_READ(kernel_sk, sk_ack_backlog)) {
+		a->idle_ns = now;
+		return false;
+	}
+	return now > a->idle_ns + STALL_NS && now > a->served_ns + STALL_NS;
+}
+
+/* Does a listener of ours stand at that port here and now, and does it serve? A pinned redirect must not lead to
+ * whoever took the port after the agent's death. */
+static __always_inline enum listener find_listener(struct bpf_sock_addr *ctx, __u16 port)
 {
 	struct bpf_sock_tuple to = {};
+	enum listener found = ABSENT;
 	struct bpf_sock *sk;
-	bool ours;
 
 	to.ipv4.daddr = LOOPBACK_IP4;
 	to.ipv4.dport = bpf_htons(port);
 	sk = bpf_sk_lookup_tcp(ctx, &to, sizeof(to.ipv4), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
-		return false;
-	ours = has_mark(sk, MARK_LISTENER);
+		return ABSENT;
+	if (has_mark(sk, MARK_LISTENER))
+		found = is_stalled(sk) ? STALLED : SERVING;
 	bpf_sk_release(sk);
-	return ours;
+	return found;
 }
 
 static __always_inline bool over_quota(__u32 uid)
@@ -109,6 +134,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 {
 	struct gpa_target target = { .ip4 = dst_ip4, .port = bpf_ntohs(ctx->user_port) };
 	struct gpa_policy *policy;
+	enum listener listener;
 	__u16 port;
 
 	*redirect = 0;
@@ -131,7 +157,9 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 	port = listener_port(bpf_get_netns_cookie(ctx));
 	if (!port)
 		return unserved(policy, GPA_REFUSED_NAMESPACE);
-	if (!listener_stands(ctx, port))
+	listener = find_listener(ctx, port);
+	/* Who is enforced waits for a stalled agent; who is audited goes where he went before. */
+	if (listener == ABSENT || (listener == STALLED && policy->mode == GPA_MODE_AUDIT))
 		return unserved(policy, GPA_REFUSED_NO_LISTENER);
 	if (over_quota((__u32)bpf_get_current_uid_gid()))
 		return refuse(GPA_REFUSED_QUOTA);

@@ -75,8 +75,8 @@ NEIGHBOURHOOD: Final = (
 STATE_FILE: Final = "interception.json"
 """In the run folder: what `detach` must undo besides the pins."""
 
-AGENT: Final = struct.Struct("=QQQII")
-"""`struct gpa_agent`: nonce, start_boottime, bound_netns, tgid, padding."""
+AGENT: Final = struct.Struct("=QQQQQII")
+"""`struct gpa_agent`: nonce, start_boottime, bound_netns, served_ns, idle_ns, tgid, padding."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Interception:
 
     def _claim(self) -> None:
         nonce = secrets.randbits(64) or 1
-        self._agent.set(b"\0" * 4, AGENT.pack(nonce, 0, 0, 0, 0))
+        self._agent.set(b"\0" * 4, AGENT.pack(nonce, 0, 0, 0, 0, 0, 0))
         with socket.socket() as probe:
             try:
                 probe.setsockopt(SOL_GPA, SO_CLAIM, struct.pack("=Q", nonce))
