@@ -6,6 +6,7 @@
 pub mod caller;
 pub mod error;
 pub mod http;
+pub mod key;
 pub mod policy;
 pub mod sys;
 

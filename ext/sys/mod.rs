@@ -2,6 +2,7 @@
 
 pub mod epoll;
 pub mod net;
+pub mod process;
 pub mod time;
 
 use std::io;
