@@ -24,9 +24,10 @@ INSTALL_EDITABLE = PATH="$(CURDIR)/$(VENV)/bin:$$PATH" MATURIN_PEP517_ARGS=--loc
 	$(PY) -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 
 # eBPF needs root. An ordinary user builds as himself and is asked by sudo for the rest, which then leaves no file of
-# root's in the tree.
+# root's in the tree. Without sudo what needs root says so.
 ROOT := $(filter 0,$(shell id -u))
-AS_ROOT := $(if $(ROOT),,sudo env PYTHONDONTWRITEBYTECODE=1 CI=$(CI) GPA_REQUIRE_KERNEL=$(GPA_REQUIRE_KERNEL))
+SUDO := $(if $(ROOT),,$(shell command -v sudo))
+AS_ROOT := $(if $(SUDO),$(SUDO) env PYTHONDONTWRITEBYTECODE=1 CI=$(CI) GPA_REQUIRE_KERNEL=$(GPA_REQUIRE_KERNEL))
 
 NATIVE_SOURCES := build.rs Cargo.toml Cargo.lock pyproject.toml $(shell find ext bpf src -type f \
 	\( -name '*.rs' -o -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' -o -path 'ext/*.py' \))
@@ -82,7 +83,8 @@ $(VENV)/.rust-tools: $(VENV)/.ready
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.ready $(NATIVE_SOURCES)
-	$(INSTALL_EDITABLE)
+	@echo 'building the native library'
+	@$(INSTALL_EDITABLE)
 	@touch $@
 
 .PHONY: lint-python lint-rust lint-types test-rust test-python test-demo test-install

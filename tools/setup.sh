@@ -122,10 +122,14 @@ system_packages() {
         wanted=$(packages apt $missing)
         say "installing $wanted"
         export DEBIAN_FRONTEND=noninteractive
-        { apt-get update -qq && apt-get install -y -qq --no-install-recommends $wanted; } >&2 || {
+        log=$(mktemp)
+        { apt-get update && apt-get install -y --no-install-recommends $wanted; } >"$log" 2>&1 || {
+            tail -n 20 "$log" >&2
+            rm -f "$log"
             say "apt-get could not install: $wanted"
             exit 1
         }
+        rm -f "$log"
         missing=$(missing_needs)
         [ -n "$missing" ] || return 0
     fi
