@@ -1,0 +1,294 @@
+"""The product's own processes in a laboratory, started as a service manager would."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from gpa.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from gpa.demo.lab import Lab, Place
+
+START_SECONDS: Final = 15.0
+"""A service that is not ready by then is broken, even on a machine that is busy."""
+
+STOP_SECONDS: Final = 8.0
+"""From SIGTERM to the end: the agent drains for up to 5 s (`drainTimeoutInSeconds`)."""
+
+POLL_SECONDS: Final = 0.01
+"""Between two looks at a file that another process writes."""
+
+
+def gpa_command(*words: str | os.PathLike[str]) -> list[str]:
+    """`gpa …` of this installation, whatever stands in the current folder."""
+    return [sys.executable, "-P", "-m", "gpa", *(os.fspath(word) for word in words)]
+
+
+def gpa_environment() -> dict[str, str]:
+    """What of our environment decides which `gpa` runs and how it reports its defects."""
+    env = {k: v for k, v in os.environ.items() if k.startswith("PYTHON") or k == "GPA_TRACEBACK"}
+    if path := env.get("PYTHONPATH"):  # its processes run in another folder
+        env["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
+    return env
+
+
+def wait_until(done: Callable[[], bool], seconds: float, what: str) -> None:
+    """Look every `POLL_SECONDS`.
+
+    Raises:
+        UnavailableError: not within `seconds`; `what` says what was waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"{what} took longer than {seconds:g} s")
+        time.sleep(POLL_SECONDS)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a file that another process appends to; a half-written last one is left
+    out."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in data.split(b"\n")[:-1] if line]
+
+
+class Service:
+    """A long-running verb of `gpa`, which can be stopped and started again.
+
+    Attributes:
+        name: of its folder and in messages.
+        folder: what it reads and writes.
+        output: what it says on stdout and stderr.
+        process: the latest start; None before the first.
+    """
+
+    def __init__(self, lab: Lab, name: str, place: Place) -> None:
+        self.name = name
+        self.folder = lab.make_folder(name, 0o755)
+        self.output = self.folder / "output.log"
+        self.process: subprocess.Popen[str] | None = None
+        self._lab = lab
+        self._place = place
+
+    @property
+    def pid(self) -> int:
+        """Its pid, also after its end; 0 before the first start."""
+        return self.process.pid if self.process else 0
+
+    def is_running(self) -> bool:
+        """Started, and not ended yet."""
+        return self.process is not None and self.process.poll() is None
+
+    def said(self) -> str:
+        """The last line it said, for messages."""
+        try:
+            lines = self.output.read_text("utf-8", "replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "it said nothing"
+
+    def stop(self, seconds: float = STOP_SECONDS) -> int:
+        """SIGTERM, and its exit code; after `seconds` SIGKILL.
+
+        Raises:
+            UnavailableError: it had to be killed.
+        """
+        process = self._started()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise UnavailableError(f"the {self.name} did not end within {seconds:g} s") from error
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would end it."""
+        process = self._started()
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        """The end of the laboratory: stop it, without a word about how that went."""
+        if self.is_running():
+            process = self._started()
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def _spawn(self, *words: str | os.PathLike[str], env: Mapping[str, str]) -> None:
+        if self.is_running():
+            raise RuntimeError(f"the {self.name} runs already")
+        # Appended to, so that what came before a restart can still be read.
+        output = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self.process = self._lab.spawn(
+                0,
+                0,
+                gpa_command(*words),
+                place=self._place,
+                env={**gpa_environment(), **env},
+                stdout=output,
+                stderr=output,
+            )
+        finally:
+            os.close(output)
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self.process is None:
+            raise RuntimeError(f"the {self.name} was never started")
+        return self.process
+
+    def _check_alive(self) -> None:
+        if not self.is_running():
+            code = self._started().returncode
+            raise UnavailableError(f"the {self.name} ended with exit code {code}: {self.said()}")
+
+
+class AgentProcess(Service):
+    """`gpa run`, with a configuration of the laboratory's.
+
+    Attributes:
+        config: the file; `settings` is what it holds.
+        notified: what it told its service manager (sd_notify(3)), in order.
+    """
+
+    def __init__(self, lab: Lab, place: Place, overrides: Mapping[str, object]) -> None:
+        super().__init__(lab, "agent", place)
+        folders = {
+            "logFolder": self.folder / "log",
+            "eventFolder": self.folder / "events",
+            "latchKeyFolder": self.folder / "keys",
+            "rulesFolder": self.folder / "rules",
+            "runFolder": self.folder / "run",
+            "pinFolder": lab.pins / "gpa",
+            "cgroupRoot": lab.attach_point,
+        }
+        self.settings: dict[str, object] = {
+            **{key: str(path) for key, path in folders.items()},
+            "pollKeyStatusIntervalInSeconds": 1,
+            "monitorIntervalInSeconds": 1,
+            **overrides,
+        }
+        self.config = self.folder / "proxy-agent.json"
+        self.config.write_text(json.dumps(self.settings, indent=2) + "\n")
+        self.config.chmod(0o644)
+        lab.make_folder("agent/rules")
+        self.notified: list[str] = []
+        self._manager: socket.socket | None = None
+
+    @property
+    def log_folder(self) -> Path:
+        """Logs, `status.json`, `audit.jsonl`."""
+        return self._path("logFolder")
+
+    @property
+    def key_folder(self) -> Path:
+        """Latched keys and the tags of provisioning."""
+        return self._path("latchKeyFolder")
+
+    @property
+    def rules_folder(self) -> Path:
+        """Local rules."""
+        return self._path("rulesFolder")
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it and wait until it says that listeners are owned and eBPF is attached.
+
+        Raises:
+            UnavailableError: it ended, or was not ready within `START_SECONDS`.
+        """
+        address = self.folder / "notify"
+        address.unlink(missing_ok=True)
+        self._hang_up()
+        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._manager.bind(str(address))
+        self.notified.clear()
+        self._spawn("run", "--config", self.config, env={"NOTIFY_SOCKET": str(address)})
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
+        """Wait for READY=1.
+
+        Raises:
+            UnavailableError: it ended, or did not say so in time.
+        """
+        if self._manager is None:
+            raise RuntimeError("the agent was never started")
+        deadline = time.monotonic() + seconds
+        while "READY=1" not in self.notified:
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"the agent was not ready within {seconds:g} s")
+            if select.select([self._manager], [], [], 0.05)[0]:
+                self.notified += self._manager.recv(1 << 16).decode().splitlines()
+
+    def wait_provisioned(self, seconds: float = START_SECONDS) -> None:
+        """Wait until the key is latched and everything runs (`provisioned.tag`).
+
+        Raises:
+            UnavailableError: it ended, took too long, or finished with an error.
+        """
+
+        def finished() -> bool:
+            self._check_alive()
+            return (self.key_folder / "provisioned.tag").exists()
+
+        wait_until(finished, seconds, "provisioning of the VM")
+        tag = self.key_folder / "status.tag"
+        if tag.exists() and (trouble := tag.read_text().strip()):
+            raise UnavailableError(f"the agent could not provision the VM: {trouble}")
+
+    def set_rules(self, name: str, rules: Mapping[str, object] | bytes | None) -> None:
+        """Write a local rules file as an operator would, at once; None removes it.
+
+        Args:
+            name: `IMDS` or `WireServer`.
+            rules: its content, bytes as they are.
+        """
+        path = self.rules_folder / f"{name}_Rules.json"
+        if rules is None:
+            path.unlink(missing_ok=True)
+            return
+        draft = path.with_suffix(".new")
+        draft.write_bytes(rules if isinstance(rules, bytes) else json.dumps(rules).encode())
+        draft.chmod(0o600)
+        draft.rename(path)
+
+    def audit(self) -> list[dict[str, Any]]:
+        """The audit records so far."""
+        return read_lines(self.log_folder / "audit.jsonl")
+
+    def detach(self) -> subprocess.CompletedProcess[str]:
+        """`gpa detach`: takes away what a stopped agent leaves in the kernel."""
+        return self._lab.gpa("detach", "--config", self.config, place=self._place)
+
+    def close(self) -> None:
+        """Stop it, and take its programs away."""
+        super().close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None
+
+    def _path(self, key: str) -> Path:
+        return self.folder.joinpath(str(self.settings[key]))  # absolute: it replaces the folder
