@@ -10,8 +10,6 @@ SHELL := /bin/sh
 # rustup's folder is not on the PATH that sudo and some CI runners give.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 VENV := .venv
-# Nothing is timed twice, nothing is run that only `make test` should run.
-BENCH_OPTIONS := --benchmark-only --override-ini python_files='bench_*.py' --benchmark-columns=min,median,iqr,ops,rounds
 PY := $(VENV)/bin/python
 # cargo and maturin must build for one interpreter, or each would undo the other's work.
 export PYO3_PYTHON := $(CURDIR)/$(PY)
@@ -54,7 +52,7 @@ build: $(VENV)/.built ## the native library into .venv; done once, then after a 
 
 .PHONY: bench
 bench: build ## figures (benches/README.md says how to read them)
-	$(AS_ROOT) $(PY) -m pytest benches $(BENCH_OPTIONS)
+	$(AS_ROOT) $(PY) -m pytest benches --benchmark-columns=min,median,iqr,ops,rounds
 
 .PHONY: lint
 lint: lint-python lint-rust lint-types ## formats, ruff, mypy, clippy, stubs
