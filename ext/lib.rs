@@ -8,6 +8,7 @@ pub mod error;
 pub mod http;
 pub mod key;
 pub mod policy;
+pub mod sign;
 pub mod sys;
 
 #[cfg(feature = "extension")]
