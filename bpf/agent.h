@@ -16,13 +16,21 @@ static __always_inline __u64 current_start_boottime(void)
 	return BPF_CORE_READ(task, group_leader, start_boottime);
 }
 
+/* Read, not asked: bpf_get_current_pid_tgid() came to the socket options only after 5.10. */
+static __always_inline __u32 current_tgid(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, tgid);
+}
+
 /* The agent's entry when the current process is the agent, else null. */
 static __always_inline struct gpa_agent *the_agent(void)
 {
 	__u32 zero = 0;
 	struct gpa_agent *a = bpf_map_lookup_elem(&agent, &zero);
 
-	if (a && a->tgid && a->tgid == bpf_get_current_pid_tgid() >> 32 &&
+	if (a && a->tgid && a->tgid == current_tgid() &&
 	    a->start_boottime == current_start_boottime())
 		return a;
 	return 0;
@@ -42,7 +50,7 @@ static __always_inline bool claim_agent(__u64 nonce)
 		return false;
 	a->nonce = 0;
 	a->start_boottime = current_start_boottime();
-	a->tgid = bpf_get_current_pid_tgid() >> 32;
+	a->tgid = current_tgid();
 	return true;
 }
 

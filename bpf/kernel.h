@@ -18,6 +18,7 @@
 #define SOCK_STREAM 1
 #define SOL_SOCKET 1
 #define SO_BINDTODEVICE 25
+#define LOOPBACK_IFINDEX 1
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

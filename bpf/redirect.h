@@ -109,13 +109,15 @@ static __always_inline bool put_record(struct bpf_sock_addr *ctx, __u32 dst_ip4,
 	return true;
 }
 
-/* A SYN to the loopback listener must not leave by the device that the socket is bound to. */
-static __always_inline void unbind_device(struct bpf_sock_addr *ctx)
+/* A SYN to the loopback listener must not leave by the device that the socket is bound to. False when it would: the
+ * kernel asks the caller for CAP_NET_RAW to take a binding off, also when we do it. */
+static __always_inline bool unbind_device(struct bpf_sock_addr *ctx)
 {
 	char none[16] = {};
 
-	if (ctx->sk->bound_dev_if)
-		bpf_setsockopt(ctx, SOL_SOCKET, SO_BINDTODEVICE, none, sizeof(none));
+	if (ctx->sk->bound_dev_if <= LOOPBACK_IFINDEX)
+		return true;
+	return !bpf_setsockopt(ctx, SOL_SOCKET, SO_BINDTODEVICE, none, sizeof(none));
 }
 
 /* Nobody serves here: what is enforced is refused, what is audited goes where it went before, but never a user who is
@@ -165,7 +167,10 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 		return refuse(GPA_REFUSED_QUOTA);
 	if (!put_record(ctx, dst_ip4, 0))
 		return refuse(GPA_REFUSED_OTHER);
-	unbind_device(ctx);
+	if (!unbind_device(ctx)) {
+		bpf_sk_storage_delete(&idents, ctx->sk);
+		return unserved(policy, GPA_REFUSED_OTHER);
+	}
 	count(GPA_REDIRECTED);
 	*redirect = port;
 	return PROCEED;

@@ -43,6 +43,13 @@ def test_bound_source_address(interceptor: Interceptor) -> None:
 
 def test_socket_bound_to_a_device(interceptor: Interceptor) -> None:
     assert interceptor.who("device", *IMDS, "eth0", uid=0, gid=0)["uid"] == 0
+    assert interceptor.who("device", *IMDS, "lo", uid=1000)["uid"] == 1000
+
+
+def test_device_that_cannot_be_taken_off_is_refused_at_once(interceptor: Interceptor) -> None:
+    # The kernel asks the caller, not us, for CAP_NET_RAW.
+    told = interceptor.call("device", *IMDS, "eth0", uid=1000)
+    assert told["error"] in {"ECONNREFUSED", "EPERM"}
 
 
 def test_client_sees_the_address_it_asked_for(interceptor: Interceptor) -> None:
