@@ -27,10 +27,10 @@ class FakeKey:
 
     def authorization(
         self,
-        method: str,  # noqa: ARG002 - as the real one is called
-        target: str,  # noqa: ARG002
-        fields: Sequence[tuple[str, str]],  # noqa: ARG002
-        body: bytes,  # noqa: ARG002
+        method: str,
+        target: str,
+        fields: Sequence[tuple[str, str]],
+        body: bytes,
     ) -> str:
         return f"Azure-HMAC-SHA256 {self.guid} 00"
 

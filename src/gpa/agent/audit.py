@@ -1,0 +1,251 @@
+"""Rows of the relay to lines for people and machines. docs/audit.md describes every field.
+
+`audit.jsonl` gets one line a request: an allowed one short (at most `ALLOWED_BYTES`), a refused or
+failed one in full. `ProxyAgent.Connection.log` gets refusals and failures as text followed by the
+same object, everything only at a higher log level. All JSON is ASCII: no control character and no
+forged line gets through, whatever a client sends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
+
+from gpa.agent import redact, words
+from gpa.agent.log import one_line, timestamp
+from gpa.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gpa.agent.identity import Names, Program, User
+    from gpa.agent.summary import Summary
+
+ALLOWED_BYTES: Final = 400
+"""A line for an allowed request, newline included; disks fill by those."""
+
+NAME_LIMIT: Final = 128
+"""Characters of a rule's name in a full record; of a short one, a quarter."""
+
+EPOCHS_KEPT: Final = 16
+"""Records lag behind by parts of a second; rules do not change sixteen times in it."""
+
+ALLOW: Final = 0
+"""`gpa_audit.decision` of a request that nothing was said against."""
+
+DESCRIBED_PER_BATCH: Final = 64
+"""New processes looked at in /proc for allowed requests; a flood of them costs no more."""
+
+
+class Caller(TypedDict):
+    """As `gpa._native.records` gives it; meanings stand in bpf/record.h."""
+
+    uid: int
+    gid: int
+    euid: int
+    egid: int
+    loginuid: int | None
+    tgid: int
+    ppid: int
+    start_boottime: int
+    cgroup_id: int
+    exe_name: str | None
+    comm: str
+    direct: bool
+
+
+class Row(TypedDict):
+    """As `gpa._native.records` gives it; meanings stand in ext/audit.h."""
+
+    caller: Caller | None
+    unix_ns: int
+    decision_id: int
+    epoch: int
+    request_bytes: int
+    response_bytes: int
+    duration_us: int
+    status: int
+    endpoint: int
+    decision: int
+    reason: int
+    privilege: int | None
+    role: int | None
+    identity: int | None
+    signed: bool
+    mode: int
+    method: str
+    target: str
+
+
+class RuleNames(Protocol):
+    """Index in a compiled table to the name that people gave."""
+
+    def privilege(self, endpoint: Endpoint, index: int) -> str:
+        """Name of a privilege, empty when there is none."""
+
+    def role(self, endpoint: Endpoint, index: int) -> str:
+        """Name of a role, empty when there is none."""
+
+    def identity(self, endpoint: Endpoint, index: int) -> str:
+        """Name of an identity, empty when there is none."""
+
+
+class Epochs:
+    """Names of the last snapshots: a record is read with the names of the one that judged."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[int, RuleNames] = OrderedDict()
+
+    def add(self, epoch: int, names: RuleNames) -> None:
+        """The snapshot of `epoch` was compiled with these."""
+        self._names[epoch] = names
+        while len(self._names) > EPOCHS_KEPT:
+            self._names.popitem(last=False)
+
+    def rule(self, row: Row) -> dict[str, str]:
+        """What matched, by name."""
+        names = self._names.get(row["epoch"])
+        if names is None or row["endpoint"] >= len(Endpoint):
+            return {}
+        endpoint = list(Endpoint)[row["endpoint"]]
+        found: dict[str, str] = {}
+        if row["privilege"] is not None:
+            found["privilege"] = names.privilege(endpoint, row["privilege"])
+        if row["role"] is not None:
+            found["role"] = names.role(endpoint, row["role"])
+        if row["identity"] is not None:
+            found["identity"] = names.identity(endpoint, row["identity"])
+        return found
+
+
+def short_record(row: Row, rule: Mapping[str, str]) -> dict[str, Any]:
+    """The record of an allowed request."""
+    caller = row["caller"]
+    record: dict[str, Any] = {
+        "time": timestamp(row["unix_ns"]),
+        "id": f"d-{row['decision_id']}",
+        "endpoint": words.endpoint(row["endpoint"]),
+        "method": row["method"],
+        "target": redact.target(row["target"]),
+        "decision": words.decision(row["decision"]),
+        "reason": words.reason(row["reason"]),
+        "status": row["status"],
+        "us": row["duration_us"],
+        "epoch": row["epoch"],
+        "signed": row["signed"],
+        **{kind: name[: NAME_LIMIT // 4] for kind, name in rule.items()},
+    }
+    if caller is not None:
+        record["uid"] = caller["uid"]
+        record["pid"] = caller["tgid"]
+        record["exe"] = caller["exe_name"] or caller["comm"]
+    return record
+
+
+def full_record(
+    row: Row, rule: Mapping[str, str], user: User | None, program: Program | None
+) -> dict[str, Any]:
+    """The record of a refused or failed request, with all that is known about its caller."""
+    record = short_record(row, {})
+    record |= {kind: name[:NAME_LIMIT] for kind, name in rule.items()}
+    record |= {
+        "mode": words.mode(row["mode"]),
+        "requestBytes": row["request_bytes"],
+        "responseBytes": row["response_bytes"],
+    }
+    caller = row["caller"]
+    if caller is not None:
+        record |= {
+            "euid": caller["euid"],
+            "gid": caller["gid"],
+            "egid": caller["egid"],
+            "loginuid": caller["loginuid"],
+            "ppid": caller["ppid"],
+            "start": caller["start_boottime"],
+            "cgroup": caller["cgroup_id"],
+            "comm": caller["comm"],
+            "direct": caller["direct"],
+        }
+    if user is not None and user.name:
+        record["user"] = user.name[:NAME_LIMIT]
+        record["groups"] = [group[:NAME_LIMIT] for group in user.groups[:32]]
+    if program is not None and program.path:
+        record["path"] = program.path
+        record["cmdline"] = program.command_line
+    return record
+
+
+def line(record: Mapping[str, Any]) -> bytes:
+    """One line of JSON, ASCII."""
+    return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def allowed_line(record: dict[str, Any]) -> bytes:
+    """The same, never longer than `ALLOWED_BYTES`: the longest words are cut first."""
+    data = line(record)
+    while len(data) > ALLOWED_BYTES:
+        longest = max(
+            (key for key in ("target", "exe", "privilege", "role", "identity") if key in record),
+            key=lambda key: len(json.dumps(record[key])),
+        )
+        text = record[longest].removesuffix("~")
+        if not text:
+            break  # what is left is fixed words and numbers
+        record[longest] = text[: len(text) - max(1, (len(data) - ALLOWED_BYTES) // 6)] + "~"
+        data = line(record)
+    return data
+
+
+def connection_line(row: Row, record: Mapping[str, Any]) -> bytes:
+    """Text, then the object, as queries on the journal read it."""
+    level = "INFO" if row["decision"] == ALLOW else "WARN"
+    who = f"user {record['user']} (uid {record['uid']})" if record.get("user") else "nobody known"
+    if not record.get("user") and "uid" in record:
+        who = f"uid {record['uid']}"
+    what = f"{record['decision']} {record['method']} {record['target']} of {who}"
+    why = f"{record['reason']}, status {record['status']}"
+    text = one_line(f"{what}: {why}").encode("ascii", "backslashreplace")
+    return timestamp(row["unix_ns"]).encode() + f" [{level}] ".encode() + text + b" " + line(record)
+
+
+class Auditor:
+    """Rows to the bytes of the two files, and to the summary.
+
+    Args:
+        names: resolves users and programs; blocking.
+        summary: counts every row.
+        everything: write allowed requests to the connection log, too.
+    """
+
+    def __init__(self, names: Names, summary: Summary, *, everything: bool = False) -> None:
+        self.epochs = Epochs()
+        self._names = names
+        self._summary = summary
+        self._everything = everything
+
+    def lines(self, rows: Iterable[Row]) -> tuple[bytes, bytes]:
+        """Lines for the audit file and for the connection log; blocking, for a worker thread."""
+        audit, connections = bytearray(), bytearray()
+        described = 0
+        for row in rows:
+            rule = self.epochs.rule(row)
+            allowed = row["decision"] == ALLOW
+            caller, user, program = row["caller"], None, None
+            if caller is not None:
+                user = self._names.user(caller["uid"])
+                process = (caller["tgid"], caller["start_boottime"])
+                known = self._names.seen(*process)
+                if known or not allowed or described < DESCRIBED_PER_BATCH:
+                    described += not known
+                    program = self._names.program(*process)
+            self._summary.count(row, user, program)
+            if allowed:
+                audit += allowed_line(short_record(row, rule))
+                if not self._everything:
+                    continue
+            record = full_record(row, rule, user, program)
+            if not allowed:
+                audit += line(record)
+            connections += connection_line(row, record)
+        return bytes(audit), bytes(connections)

@@ -1,0 +1,136 @@
+"""Names for numbers in records: users, groups, programs. For people only; nothing here decides.
+
+Blocking (NSS may ask the network), so it is called in a worker thread. Every cache is bounded.
+A process is looked at only while the start time that the kernel captured still holds, so that a
+reused pid is never described as another's.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gpa.agent import redact
+
+USERS_KEPT: Final = 1024
+PROCESSES_KEPT: Final = 1024
+"""Entries in memory; some 300 bytes each."""
+
+USER_SECONDS: Final = 300.0
+"""How long a user's name is believed; rules are resolved elsewhere."""
+
+NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class User:
+    """A user as the user database knows it; empty where it does not."""
+
+    name: str
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What /proc tells of a process; empty where it has gone."""
+
+    path: str
+    command_line: str
+
+
+NOBODY: Final = User("", ())
+GONE: Final = Program("", "")
+
+
+class Names:
+    """The caches."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._users: OrderedDict[int, tuple[float, User]] = OrderedDict()
+        self._programs: OrderedDict[tuple[int, int], Program] = OrderedDict()
+
+    def user(self, uid: int) -> User:
+        """Name and groups of a uid."""
+        now = time.monotonic()
+        cached = self._users.get(uid)
+        if cached is not None and now - cached[0] < USER_SECONDS:
+            return cached[1]
+        user = _look_up(uid)
+        self._users[uid] = (now, user)
+        self._users.move_to_end(uid)
+        if len(self._users) > USERS_KEPT:
+            self._users.popitem(last=False)
+        return user
+
+    def program(self, tgid: int, start_boottime: int) -> Program:
+        """Path and redacted command line of the process, once for its life."""
+        key = (tgid, start_boottime)
+        cached = self._programs.get(key)
+        if cached is not None:
+            self._programs.move_to_end(key)
+            return cached
+        program = self._read(tgid, start_boottime)
+        self._programs[key] = program
+        if len(self._programs) > PROCESSES_KEPT:
+            self._programs.popitem(last=False)
+        return program
+
+    def seen(self, tgid: int, start_boottime: int) -> bool:
+        """True when the process has been described before."""
+        return (tgid, start_boottime) in self._programs
+
+    def _read(self, tgid: int, start_boottime: int) -> Program:
+        folder = self._proc / str(tgid)
+        try:
+            if not self._is_same(folder, start_boottime):
+                return GONE
+            path = str((folder / "exe").readlink())
+            raw = _read_bounded(folder / "cmdline", 4 * redact.CMDLINE_LIMIT)
+            # The pid could have been given to another between the two looks.
+            if not self._is_same(folder, start_boottime):
+                return GONE
+        except OSError:
+            return GONE
+        words = raw.decode("utf-8", "backslashreplace").replace("\0", " ").rstrip()
+        return Program(path[: redact.CMDLINE_LIMIT], redact.command_line(words))
+
+    @staticmethod
+    def _is_same(folder: Path, start_boottime: int) -> bool:
+        stat = _read_bounded(folder / "stat", 4096)
+        # The name in parentheses may hold anything, spaces and parentheses too.
+        fields = stat[stat.rindex(b")") + 2 :].split() if b")" in stat else []
+        if len(fields) < 20:
+            return False
+        return int(fields[19]) == start_boottime // NS_PER_TICK
+
+
+def _look_up(uid: int) -> User:
+    try:
+        entry = pwd.getpwuid(uid)
+    except (KeyError, OSError):
+        return NOBODY
+    groups = []
+    try:
+        for gid in os.getgrouplist(entry.pw_name, entry.pw_gid)[:64]:
+            try:
+                groups.append(grp.getgrgid(gid).gr_name)
+            except KeyError:
+                groups.append(str(gid))
+    except OSError:
+        pass
+    return User(entry.pw_name, tuple(groups))
+
+
+def _read_bounded(path: Path, limit: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)

@@ -1,0 +1,67 @@
+"""What Python needs of the native relay, as types.
+
+The relay carries requests in threads of its own and never calls Python. It is given snapshots and
+a clock; it gives rows of audit records and the few questions that it leaves to us.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Question(NamedTuple):
+    """A request to one of the agent's own endpoints.
+
+    Attributes:
+        token: names it in the answer.
+        path: "/provision" or "/gpa-aggregated-status".
+        caller: `struct gpa_ident`, empty when unknown.
+        notify: the caller wants the host asked at once.
+        tick: unix ns of x-ms-azure-time-tick, None when absent.
+    """
+
+    token: int
+    path: str
+    caller: bytes
+    notify: bool
+    tick: int | None
+
+
+class Relay(Protocol):
+    """`gpa._native.Relay`."""
+
+    def listen(self, fd: int) -> None:
+        """Accept on a listening socket; the descriptor is duplicated."""
+
+    def publish(self, snapshot: Any) -> None:
+        """Judge by this snapshot from now on; it is native and opaque here."""
+
+    def set_clock(self, host_unix_ns: int, boottime_ns: int) -> None:
+        """The host's wall clock at a moment of CLOCK_BOOTTIME."""
+
+    def wake_fd(self) -> int:
+        """An eventfd that is written once after `arm` when there is something to take."""
+
+    def arm(self) -> None:
+        """Write the eventfd at the next record or question."""
+
+    def take_records(self, limit: int) -> bytes:
+        """Rows of `struct gpa_audit`, at most `limit` of them, oldest first."""
+
+    def questions(self) -> Sequence[tuple[int, str, bytes, bool, int | None]]:
+        """Questions that wait, see `Question`."""
+
+    def answer(self, token: int, status: int, body: bytes) -> None:
+        """Answer one of them with JSON."""
+
+    def counters(self) -> dict[str, int]:
+        """Counts since the start."""
+
+    def drain(self, seconds: float) -> bool:
+        """Finish what has begun; False when the time was over first. Blocking."""
+
+    def stop(self) -> None:
+        """End the threads. Blocking."""

@@ -1,0 +1,342 @@
+"""The agent's life: the order of start and stop, and the tasks in between.
+
+Start: own the listener, then redirect to it, then accept, then READY. Nothing waits for the host:
+requests that come before the first status are held by the relay. Stop: when no endpoint is enforced
+or unknown, stop redirecting, drain, take everything away; else drain and leave what is pinned, so
+that connects are refused and nothing goes out unsigned until the next start.
+
+Everything from outside comes as `Tools` (tools.py), so that tests run the whole life on a mock
+clock.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from gpa.agent import memory, tags
+from gpa.agent.audit import Auditor
+from gpa.agent.channel import ALL_DISABLED
+from gpa.agent.clock import HostClock
+from gpa.agent.host import HostChannel, LatchShell
+from gpa.agent.local import LocalEndpoints
+from gpa.agent.provisioning import LIMIT, Provisioning
+from gpa.agent.reports import Reports
+from gpa.agent.status import Parts, aggregate
+from gpa.agent.summary import Summary
+from gpa.endpoints import Endpoint, Mode
+from gpa.errors import GpaError, PortTakenError
+
+if TYPE_CHECKING:
+    import socket
+
+    from gpa.agent.log import Log
+    from gpa.agent.rules import Compiled
+    from gpa.agent.systemd import Notifier
+    from gpa.agent.tools import Interception, Tools
+    from gpa.config import Config
+
+FAST_POLL: Final = 1.0
+FAST_POLL_FOR: Final = 300.0
+"""Seconds: at first the host is asked each second, until all is ready (docs/protocol.md)."""
+
+PORT_RETRY_FIRST: Final = 1.0
+PORT_RETRY_MOST: Final = 30.0
+"""Seconds between two tries to own a taken port, doubling."""
+
+RECORD_BATCH: Final = 0.05
+"""Seconds between two looks at the records under load: twenty batches a second, not one each."""
+
+RECORDS_AT_ONCE: Final = 4096
+
+
+class Agent:
+    """One life of the agent."""
+
+    def __init__(
+        self, config: Config, tools: Tools, log: Log, notifier: Notifier, version: str
+    ) -> None:
+        self._config = config
+        self._tools = tools
+        self._log = log
+        self._notifier = notifier
+        self._version = version
+        self._started = 0.0
+        self._latch, trouble = memory.recall(config.latch_key_folder)
+        if trouble:
+            log.warn(trouble)
+        self._clock = HostClock()
+        channel = HostChannel(tools.connect, self._clock, tools.relay.set_clock)
+        self._shell = LatchShell(
+            self._latch,
+            channel,
+            tools.keys,
+            publish=self._publish,
+            remember=self._remember,
+            report=self._report,
+        )
+        self._parts = Parts()
+        self._summary = Summary()
+        self._auditor = Auditor(
+            tools.names,
+            self._summary,
+            everything=config.enable_http_proxy_trace
+            or config.file_log_level in ("Trace", "Debug"),
+        )
+        self._reports = Reports(config, log)
+        self._provisioning: Provisioning | None = None
+        self._local = LocalEndpoints(tools.relay, tools.decode_caller, self)
+        self._interception: Interception | None = None
+        self._listener: socket.socket | None = None
+        self._nudge = trio.Event()
+        self._epoch = 0
+        self._compiled: Compiled | None = None
+        self._in_force: tuple[object, ...] = ()
+
+    async def run(self) -> None:
+        """Live until SIGTERM or SIGINT.
+
+        Raises:
+            GpaError: the start failed for good; nothing is left behind.
+        """
+        self._started = trio.current_time()
+        self._provisioning = Provisioning(self._started)
+        tags.clear_old(self._config.latch_key_folder)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._obey, signals, nursery.cancel_scope)
+                    nursery.start_soon(self._watch_provisioning)
+                    await self._publish()
+                    await self._attach()
+                    nursery.start_soon(self._poll)
+                    nursery.start_soon(self._monitor)
+                    nursery.start_soon(self._take)
+                    if self._notifier.watchdog is not None:
+                        nursery.start_soon(self._show_life, self._notifier.watchdog / 2)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._stop()
+
+    # What the local endpoints and tests ask.
+
+    @property
+    def modes(self) -> dict[Endpoint, Mode]:
+        """Modes in force."""
+        modes = dict(self._latch.modes)
+        if self._config.host_ga_plugin_support == 0:
+            modes[Endpoint.HOSTGA] = Mode.DISABLED
+        return modes
+
+    def provision_answer(self, tick: int, *, notify: bool) -> dict[str, object]:
+        """Answer to `/provision`; `notify` has the host asked at once unless finished."""
+        if self._provisioning is None:
+            return {"finished": False, "errorMessage": ""}
+        answer = self._provisioning.answer(tick, latched=self._latch.ready)
+        if notify and not answer["finished"]:
+            self._nudge.set()
+        return answer
+
+    def aggregate(self) -> dict[str, Any]:
+        """The aggregate status as of now."""
+        self._refresh_parts()
+        ids = self._compiled.ids if self._compiled else {}
+        return aggregate(self._version, self._parts, self._latch, ids, self._summary)
+
+    # Start.
+
+    async def _attach(self) -> None:
+        """Own the listener and redirect to it; a taken port is tried again, and nothing
+        attached."""
+        pause = PORT_RETRY_FIRST
+        while True:
+            try:
+                self._interception = await trio.to_thread.run_sync(
+                    self._tools.attach, self._open_listener
+                )
+                break
+            except PortTakenError as error:
+                self._close_listener()
+                self._parts.listener.stop(str(error))
+                self._parts.ebpf.stop("not attached: the listener comes first")
+                self._log.error(f"{error}: nothing is redirected, trying again in {pause:.0f} s")
+                self._notifier.status(str(error))
+            await trio.sleep(pause)
+            pause = min(2 * pause, PORT_RETRY_MOST)
+        self._interception.set_modes(self.modes)
+        if self._listener is None:
+            raise GpaError("the interception was attached without a listener")
+        self._tools.relay.listen(self._listener.fileno())
+        address = "{}:{}".format(*self._listener.getsockname()[:2])
+        self._parts.ebpf.run("attached")
+        self._parts.listener.run(f"listening on {address}")
+        self._log.info(f"version {self._version}, listening on {address}, interception attached")
+        self._notifier.ready(f"listening on {address}, waiting for the host")
+
+    def _open_listener(self) -> socket.socket:
+        self._close_listener()
+        self._listener = self._tools.listener()
+        return self._listener
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    # Tasks.
+
+    async def _obey(self, signals: Any, scope: trio.CancelScope) -> None:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                self._nudge.set()
+                continue
+            self._log.info(f"stopping on {signal.Signals(number).name}")
+            scope.cancel()
+            return
+
+    async def _poll(self) -> None:
+        while True:
+            self._nudge = trio.Event()
+            await self._shell.round()
+            await self._publish()  # local files, users and programs change without the host
+            await self._after_round()
+            young = trio.current_time() - self._started < FAST_POLL_FOR
+            fast = young and not self._latch.ready
+            pause = FAST_POLL if fast else self._config.poll_key_status_interval
+            with trio.move_on_after(pause):
+                await self._nudge.wait()
+
+    async def _after_round(self) -> None:
+        was_ready = self._parts.latch.status == "RUNNING"
+        self._refresh_parts()
+        await self._update_provisioning()
+        if self._latch.ready and not was_ready:
+            self._notifier.status(f"{self._latch.state}: {self._latch.message}")
+            await self._write_status()
+
+    async def _watch_provisioning(self) -> None:
+        await trio.sleep(LIMIT)
+        await self._update_provisioning()
+
+    async def _update_provisioning(self) -> None:
+        if self._provisioning is None:
+            return
+        self._refresh_parts()
+        now, unix_ns = trio.current_time(), time.time_ns()
+        if not self._provisioning.update(now, unix_ns, self._parts.troubles()):
+            return
+        error = self._provisioning.error
+        if error:
+            self._log.error(f"provisioning has finished with an error: {error}")
+        else:
+            self._log.info("provisioning has finished")
+        await self._reports.tags(self._provisioning.finished_unix_ns or unix_ns, error)
+
+    async def _monitor(self) -> None:
+        self._parts.monitor.run()
+        while True:
+            await self._write_status()
+            await trio.sleep(self._config.monitor_interval)
+
+    async def _take(self) -> None:
+        """Records and questions of the relay, as they come, in batches."""
+        relay = self._tools.relay
+        while True:
+            relay.arm()
+            # What came before it was armed would not wake us.
+            if not await self._take_once():
+                await trio.lowlevel.wait_readable(relay.wake_fd())
+                self._reports.clear_wake(relay.wake_fd())
+                continue
+            await trio.sleep(RECORD_BATCH)
+
+    async def _take_once(self) -> bool:
+        asked = self._local.answer_all()
+        data = self._tools.relay.take_records(RECORDS_AT_ONCE)
+        if data:
+            await self._reports.audit(self._auditor, self._tools.decode, data)
+        return asked or bool(data)
+
+    async def _show_life(self, every: float) -> None:
+        while True:
+            # Answered by the relay's own threads: a stuck relay is not kept alive by a live
+            # nursery.
+            await trio.to_thread.run_sync(self._tools.relay.counters, abandon_on_cancel=True)
+            self._notifier.alive()
+            await trio.sleep(every)
+
+    # What the latch asks for.
+
+    async def _publish(self) -> None:
+        """Bring modes, rules and key of the latch into force, when anything has changed."""
+        status = self._latch.status_in_force
+        items = status.rules if status and not self._latch.absent else dict.fromkeys(Endpoint)
+        modes, key = self.modes, self._latch.key
+        compiled = await self._tools.policy.compile(modes, items)
+        now = (compiled.table, key, tuple(modes.items()))
+        if now == self._in_force:
+            return
+        self._epoch += 1
+        # Names first: a record of the new epoch may come at once.
+        self._auditor.epochs.add(self._epoch, compiled.names)
+        self._tools.relay.publish(self._tools.snapshot(self._epoch, compiled.table, key))
+        if self._interception is not None:
+            self._interception.set_modes(modes)
+        before, self._compiled, self._in_force = self._compiled, compiled, now
+        for trouble in compiled.troubles:
+            if before is None or trouble not in before.troubles:
+                self._log.error(trouble)
+        if before is None or before.document != compiled.document:
+            await self._reports.rules(compiled.document)
+        self._log.info(f"epoch {self._epoch} in force: {self._latch.state}")
+
+    async def _remember(self) -> None:
+        await self._reports.remember(self._latch)
+
+    def _report(self, words: str, trouble: bool) -> None:
+        if trouble:
+            self._log.warn(words)
+        else:
+            self._log.info(words)
+
+    def _refresh_parts(self) -> None:
+        if self._latch.ready:
+            self._parts.latch.run(self._latch.message)
+        else:
+            self._parts.latch.stop(self._latch.message)
+
+    async def _write_status(self) -> None:
+        await self._reports.status(self.aggregate())
+
+    # Stop.
+
+    async def _stop(self) -> None:
+        self._notifier.stopping()
+        relay, interception = self._tools.relay, self._interception
+        stays = any(mode in (Mode.ENFORCE, Mode.UNKNOWN) for mode in self.modes.values())
+        if interception is not None and not stays:
+            # No new connect is redirected; those that were go on being served.
+            interception.set_modes(ALL_DISABLED)
+        if interception is not None:
+            drained = await trio.to_thread.run_sync(relay.drain, float(self._config.drain_timeout))
+            if not drained:
+                self._log.warn("requests were still running when the time to drain was over")
+            while await self._take_once():
+                pass
+            await trio.to_thread.run_sync(interception.leave if stays else interception.release)
+        await trio.to_thread.run_sync(relay.stop)
+        self._close_listener()
+        if interception is not None:
+            words = (
+                "stopped: the interception stays, connects are refused until the next start"
+                if stays
+                else "stopped: nothing is left behind"
+            )
+            self._parts.listener.stop("stopped")
+            self._parts.ebpf.stop("pinned" if stays else "detached")
+            await self._write_status()
+            self._log.info(words)
+        self._reports.close()

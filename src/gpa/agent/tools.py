@@ -1,0 +1,68 @@
+"""What the agent's life needs from outside, as types: the real ones come from `start.py`, tests
+bring fakes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gpa.agent.identity import Names
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import trio
+
+    from gpa.agent.audit import Caller, Row
+    from gpa.agent.host import KeyStore
+    from gpa.agent.latch import Key
+    from gpa.agent.relay import Relay
+    from gpa.agent.rules import Policy
+    from gpa.endpoints import Endpoint, Mode
+
+
+class Interception(Protocol):
+    """The kernel half while the agent lives; `gpa.agent.interception` is the real one."""
+
+    def set_modes(self, modes: Mapping[Endpoint, Mode]) -> None:
+        """Tell connect() what holds for each endpoint."""
+
+    def counters(self) -> dict[str, int]:
+        """Counts of the kernel half."""
+
+    def release(self) -> None:
+        """Detach and remove everything."""
+
+    def leave(self) -> None:
+        """Close our descriptors; what is pinned stays."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """All that the agent's life needs from outside.
+
+    Attributes:
+        relay: the native relay, made after this process entered its leaf cgroup.
+        snapshot: (epoch, table, key) to a native snapshot.
+        attach: blocking; enters the leaf, loads, owns the listener that it is given, redirects.
+        listener: makes the listening socket; raises `PortTakenError`.
+        connect: an exempted connection to WireServer.
+        keys: where keys are stored.
+        policy: compiles rules.
+        decode: audit rows of the relay.
+        decode_caller: a caller's record.
+        names: resolves users and programs for records.
+    """
+
+    relay: Relay
+    snapshot: Callable[[int, bytes, Key | None], Any]
+    attach: Callable[[Callable[[], socket.socket]], Interception]
+    listener: Callable[[], socket.socket]
+    connect: Callable[[], Awaitable[trio.abc.Stream]]
+    keys: KeyStore
+    policy: Policy
+    decode: Callable[[bytes], list[Row]]
+    decode_caller: Callable[[bytes], Caller]
+    names: Names = field(default_factory=Names)
