@@ -95,7 +95,15 @@ class ConfigError(GpaError):
 
 
 class RulesError(ConfigError):
-    """Rules of the host or of a local file do not parse or validate."""
+    """Rules of the host or of a local file do not parse or validate.
+
+    Attributes:
+        problems: each trouble, its place (`rules.roles[1].privileges[0]`) and words.
+    """
+
+    def __init__(self, message: str, problems: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
 
 
 class HostError(GpaError):
