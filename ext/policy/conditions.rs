@@ -1,0 +1,229 @@
+//! Which privileges match a request: a trie of path segments, and at each node the queries that are asked for.
+//!
+//! Privileges that ask for the same path and query are one condition. A condition without a query hangs at its node; one
+//! with a query hangs there under the rarest of its parameters, so that a request looks up each parameter that it has
+//! and sees only conditions that it nearly meets.
+
+use std::collections::{HashMap, HashSet};
+
+use super::grants::{Grants, Merged};
+use super::hash::{Map, Set};
+use super::intern::{Interner, index};
+use crate::error::{Reason, Refusal};
+use crate::http::canonical::Canonical;
+
+/// The node of the path `/`.
+const ROOT: u32 = 0;
+
+/// Distinct named parameters of a request that are kept without allocating (real rule sets name two or three), and
+/// privileges of one condition that are asked one by one.
+const FEW: usize = 16;
+
+pub(super) struct Conditions {
+    /// Tag: node, bytes: segment; the number plus one is the child.
+    children: Interner,
+    nodes: Vec<Node>,
+    names: Interner,
+    /// Tag: number of the name, bytes: value.
+    values: Interner,
+    anchored: Map<(u32, u32), Vec<u32>>,
+    list: Vec<Condition>,
+}
+
+#[derive(Clone, Default)]
+struct Node {
+    plain: Option<u32>,
+    has_queries: bool,
+}
+
+pub(super) struct Condition {
+    /// Numbers of (name, value), each once.
+    pairs: Box<[u32]>,
+    /// The first of its privileges.
+    pub(super) first: u16,
+    /// Its privileges that are granted to anybody, in order, and to whom; of those with equal grants only the first.
+    pub(super) grants: Vec<(u16, u32)>,
+    /// The same in one set, once `grants` is long.
+    pub(super) merged: Option<Merged>,
+}
+
+/// One privilege in canonical form.
+pub(super) struct Asked {
+    pub(super) segments: Vec<Vec<u8>>,
+    pub(super) pairs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Conditions {
+    pub(super) fn new() -> Self {
+        Conditions {
+            children: Interner::new(),
+            nodes: vec![Node::default()],
+            names: Interner::new(),
+            values: Interner::new(),
+            anchored: Map::default(),
+            list: Vec::new(),
+        }
+    }
+
+    /// Takes the privileges in their order.
+    pub(super) fn build(privileges: impl Iterator<Item = Asked>, grants: &Grants) -> Self {
+        let mut this = Self::new();
+        let mut known: HashMap<(u32, Box<[u32]>), u32> = HashMap::new();
+        let mut granted: HashSet<(u32, u32)> = HashSet::new();
+        for (privilege, asked) in (0_u16..).zip(privileges) {
+            let key = (this.node(&asked.segments), this.pairs(&asked.pairs));
+            let condition = *known.entry(key).or_insert_with_key(|(_, pairs)| {
+                let pairs = pairs.clone();
+                this.list.push(Condition { pairs, first: privilege, grants: Vec::new(), merged: None });
+                index(this.list.len() - 1)
+            });
+            let set = grants.set_of(privilege);
+            if !grants.set(set).is_empty() && granted.insert((condition, set)) {
+                this.list[condition as usize].grants.push((privilege, set));
+            }
+        }
+        for condition in &mut this.list {
+            if condition.grants.len() > FEW {
+                condition.merged = Some(grants.merged(&condition.grants));
+            }
+        }
+        let mut placed: Vec<(u32, u32)> = known.into_iter().map(|((node, _), condition)| (condition, node)).collect();
+        placed.sort_unstable();
+        this.hang(&placed);
+        this
+    }
+
+    fn node(&mut self, segments: &[Vec<u8>]) -> u32 {
+        segments.iter().filter(|segment| !segment.is_empty()).fold(ROOT, |node, segment| {
+            let child = self.children.insert(node, segment) + 1;
+            if child as usize == self.nodes.len() {
+                self.nodes.push(Node::default());
+            }
+            child
+        })
+    }
+
+    fn pairs(&mut self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Box<[u32]> {
+        let mut numbers: Vec<u32> = pairs
+            .iter()
+            .map(|(name, value)| {
+                let name = self.names.insert(0, name);
+                self.values.insert(name, value)
+            })
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_boxed_slice()
+    }
+
+    fn hang(&mut self, placed: &[(u32, u32)]) {
+        let mut uses: HashMap<(u32, u32), u32> = HashMap::new();
+        for &(condition, node) in placed {
+            for pair in &self.list[condition as usize].pairs {
+                *uses.entry((node, *pair)).or_default() += 1;
+            }
+        }
+        for &(condition, node) in placed {
+            let pairs = &self.list[condition as usize].pairs;
+            match pairs.iter().min_by_key(|pair| uses[&(node, **pair)]) {
+                None => self.nodes[node as usize].plain = Some(condition),
+                Some(anchor) => {
+                    self.nodes[node as usize].has_queries = true;
+                    self.anchored.entry((node, *anchor)).or_default().push(condition);
+                }
+            }
+        }
+    }
+
+    /// The parameters of the request that some privilege names.
+    ///
+    /// # Errors
+    /// `AmbiguousQuery`: one of them is there twice with different values, and who reads the request after us may take
+    /// either.
+    pub(super) fn named<'a>(&self, request: &'a Canonical) -> Result<Named<'a>, Refusal> {
+        let mut named = Named::default();
+        if self.names.len() == 0 {
+            return Ok(named);
+        }
+        for (name, value) in request.parameters() {
+            let Some(name) = self.names.get(0, name) else { continue };
+            match named.value_of(name) {
+                None => named.push(name, value, self.values.get(name, value)),
+                Some(first) if first == value => {}
+                Some(_) => return Err(Refusal(Reason::AmbiguousQuery)),
+            }
+        }
+        Ok(named)
+    }
+
+    /// Calls `found` with each condition that the request meets.
+    pub(super) fn each_met(&self, request: &Canonical, named: &Named<'_>, mut found: impl FnMut(&Condition)) {
+        let mut at = Some(ROOT);
+        let mut segments = request.segments();
+        while let Some(node) = at {
+            let here = &self.nodes[node as usize];
+            if let Some(plain) = here.plain {
+                found(&self.list[plain as usize]);
+            }
+            if here.has_queries {
+                for anchor in named.pairs() {
+                    for condition in self.anchored.get(&(node, anchor)).into_iter().flatten() {
+                        let condition = &self.list[*condition as usize];
+                        if condition.pairs.iter().all(|pair| *pair == anchor || named.has(*pair)) {
+                            found(condition);
+                        }
+                    }
+                }
+            }
+            at = segments.next().and_then(|segment| self.children.get(node, segment)).map(|child| child + 1);
+        }
+    }
+}
+
+/// What a request says for the names that rules use; each name once.
+#[derive(Default)]
+pub(super) struct Named<'a> {
+    few: [Option<Parameter<'a>>; FEW],
+    len: usize,
+    /// By name, once there are more than few.
+    many: Map<u32, Parameter<'a>>,
+    many_pairs: Set<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Parameter<'a> {
+    name: u32,
+    value: &'a [u8],
+    /// Number of (name, value), where some privilege asks for just that.
+    pair: Option<u32>,
+}
+
+impl<'a> Named<'a> {
+    fn few(&self) -> impl Iterator<Item = &Parameter<'a>> {
+        self.few[..self.len].iter().flatten()
+    }
+
+    fn value_of(&self, name: u32) -> Option<&'a [u8]> {
+        let few = self.few().find(|p| p.name == name);
+        few.or_else(|| self.many.get(&name)).map(|p| p.value)
+    }
+
+    fn push(&mut self, name: u32, value: &'a [u8], pair: Option<u32>) {
+        let parameter = Parameter { name, value, pair };
+        if self.len < FEW {
+            self.few[self.len] = Some(parameter);
+            self.len += 1;
+            return;
+        }
+        self.many.insert(name, parameter);
+        self.many_pairs.extend(pair);
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = u32> {
+        self.few().chain(self.many.values()).filter_map(|p| p.pair)
+    }
+
+    fn has(&self, pair: u32) -> bool {
+        self.few().any(|p| p.pair == Some(pair)) || self.many_pairs.contains(&pair)
+    }
+}

@@ -1,0 +1,111 @@
+//! The policy of all endpoints at one moment: immutable, built from the table, swapped as a whole.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::conditions::{Asked, Conditions};
+use super::grants::Grants;
+use super::selectors::Selectors;
+use super::table::{Entry, Privilege, RuleTable, Table, TableError};
+use crate::caller::Endpoint;
+use crate::http::canonical::Canonical;
+use crate::sign::SigningKey;
+
+/// What happens to the requests of an endpoint; numbers as `GPA_MODE_*` of `bpf/record.h`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Mode {
+    /// Decided as enforce; the relay holds requests until it is known.
+    Unknown = 0,
+    Disabled = 1,
+    Audit = 2,
+    Enforce = 3,
+}
+
+/// Rules, modes and key of one epoch. A request is judged and signed by exactly one.
+pub struct Snapshot {
+    pub epoch: u64,
+    /// None: nothing can be signed.
+    pub key: Option<Arc<SigningKey>>,
+    endpoints: [EndpointPolicy; 3],
+}
+
+/// One endpoint's part of a snapshot.
+pub struct EndpointPolicy {
+    pub mode: Mode,
+    /// The local rules cannot be used: everything is refused.
+    pub(super) broken: bool,
+    /// None: the host sent none, and the endpoint's default holds.
+    pub(super) rules: Option<Rules>,
+}
+
+/// Rules as the engine reads them.
+pub struct Rules {
+    /// The id shown to operators.
+    pub id: String,
+    pub(super) default_allowed: bool,
+    pub(super) conditions: Conditions,
+    pub(super) selectors: Selectors,
+    pub(super) grants: Grants,
+}
+
+impl Snapshot {
+    /// Builds the policy from the table that `src/gpa/rules/compile.py` writes.
+    ///
+    /// # Errors
+    /// Not such a table, a place in a list that does not exist, a path that no request can have, or more
+    /// than the limits of `table.rs`.
+    pub fn from_table(epoch: u64, json: &[u8], key: Option<Arc<SigningKey>>) -> Result<Self, TableError> {
+        let endpoints = Table::read(json)?.endpoints;
+        let policy = |endpoint: Endpoint, entry| EndpointPolicy::build(endpoint, entry);
+        Ok(Snapshot {
+            epoch,
+            key,
+            endpoints: [
+                policy(Endpoint::Imds, &endpoints.imds)?,
+                policy(Endpoint::WireServer, &endpoints.wireserver)?,
+                policy(Endpoint::HostGa, &endpoints.hostga)?,
+            ],
+        })
+    }
+
+    #[must_use]
+    pub fn endpoint(&self, endpoint: Endpoint) -> &EndpointPolicy {
+        &self.endpoints[endpoint as usize]
+    }
+}
+
+impl EndpointPolicy {
+    fn build(endpoint: Endpoint, entry: &Entry) -> Result<Self, TableError> {
+        let place = format!("{}.rules", endpoint.name());
+        let rules = entry.rules.as_ref().map(|table| Rules::build(table, &place)).transpose()?;
+        Ok(EndpointPolicy { mode: entry.mode, broken: entry.broken, rules })
+    }
+}
+
+impl Rules {
+    fn build(table: &RuleTable, place: &str) -> Result<Self, TableError> {
+        table.check(place)?;
+        let selectors = Selectors::build(&table.identities, &table.groups);
+        let grants = Grants::build(table, selectors.words(), place)?;
+        let asked: Vec<Asked> =
+            (0..).zip(&table.privileges).map(|(i, p)| asked(p, place, i)).collect::<Result<_, _>>()?;
+        Ok(Rules {
+            id: table.id.clone(),
+            default_allowed: table.default_allowed,
+            conditions: Conditions::build(asked.into_iter(), &grants),
+            selectors,
+            grants,
+        })
+    }
+}
+
+fn asked(privilege: &Privilege, place: &str, number: usize) -> Result<Asked, TableError> {
+    let segments = Canonical::rule_path(privilege.path.as_bytes())
+        .map_err(|refusal| TableError::new(format!("{place}.privileges[{number}].path"), refusal.0.words()))?;
+    let text = |text: &String| Canonical::rule_text(text.as_bytes());
+    let pairs = privilege.query.iter().map(|(name, value)| (text(name), text(value))).collect();
+    Ok(Asked { segments, pairs })
+}
