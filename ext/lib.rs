@@ -3,6 +3,7 @@
 //! Pure parts (`http`, `policy`, `sign`) turn bytes into values and do no I/O; `relay` carries connections; `sys` is
 //! the only place that talks to the kernel. PyO3 stands in `python` alone, behind the feature `extension`.
 
+pub mod audit;
 pub mod caller;
 pub mod error;
 pub mod http;

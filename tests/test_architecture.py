@@ -174,7 +174,7 @@ PARTS: dict[str, set[str]] = {
     "policy": {"caller", "error", "http", "sign"},
     "sign": {"http", "sys"},
     "key": {"error", "http", "sign", "sys"},
-    "sys": {"caller", "error"},
+    "sys": {"audit", "caller", "error"},
     "relay": {"audit", "caller", "error", "http", "policy", "sign", "sys"},
     "python": {"*"},
 }

@@ -3,6 +3,7 @@
 pub mod epoll;
 pub mod mem;
 pub mod net;
+pub mod plain;
 pub mod process;
 pub mod time;
 
