@@ -9,6 +9,7 @@ pub mod error;
 pub mod http;
 pub mod key;
 pub mod policy;
+pub mod relay;
 pub mod sign;
 pub mod sys;
 

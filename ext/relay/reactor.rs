@@ -1,0 +1,244 @@
+//! One thread: waits for events and deadlines, and drives the connections they are for.
+//!
+//! A connection's handler returns; nothing here blocks but the wait itself. A handler that panics costs its
+//! connection and nothing else.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::accept::Listeners;
+use super::connection::{Connection, Fate, Phase};
+use super::core::Core;
+use super::counters::count;
+use super::mailbox::Command;
+use super::slab::{Key, Slab};
+use super::timers::Wait;
+use super::token::{self, Kind};
+use crate::sys::epoll::Readiness;
+use crate::sys::net;
+use crate::sys::time;
+
+pub(super) struct Reactor {
+    pub(super) core: Core,
+    pub(super) connections: Slab<Connection>,
+    pub(super) listeners: Listeners,
+    stopping: bool,
+}
+
+impl Reactor {
+    pub(super) fn new(core: Core) -> Self {
+        Self { core, connections: Slab::new(), listeners: Listeners::new(), stopping: false }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
+        while !self.stopping {
+            let timeout = self.timeout_ms();
+            // A failing wait is a descriptor that is not ours any more: nothing can be served.
+            let Ok(events) = self.core.epoll.wait(timeout) else { return };
+            self.core.now = time::monotonic_ns();
+            self.dispatch(events);
+            self.pass_deadlines();
+            self.core.recorder.announce(&self.core.shared.bell);
+        }
+    }
+
+    fn dispatch(&mut self, events: usize) {
+        // The host's events first: what the host closed must be gone from the pool before a caller's request asks.
+        for index in 0..events {
+            let (bits, ready) = self.core.epoll.event(index);
+            if let (Kind::Upstream, key) = token::read(bits) {
+                self.on_upstream(key, ready);
+            }
+        }
+        let mut again = std::mem::take(&mut self.core.again);
+        for key in again.drain(..) {
+            self.drive(key);
+        }
+        again.append(&mut self.core.again);
+        self.core.again = again;
+        for index in 0..events {
+            let (bits, ready) = self.core.epoll.event(index);
+            match token::read(bits) {
+                (Kind::Upstream, _) => {}
+                (Kind::Caller, key) => self.on_caller(key, ready),
+                (Kind::Listener, key) => self.accept(key),
+                (Kind::Mailbox, _) => self.read_mail(),
+            }
+        }
+    }
+
+    fn timeout_ms(&mut self) -> i32 {
+        if !self.core.again.is_empty() {
+            return 0;
+        }
+        self.skip_watched();
+        let deadlines = [
+            self.core.timers.earliest(),
+            self.core.pool.oldest().map(|since| since + self.core.idle_upstream),
+            self.core.unwatched.front().map(|(at, _)| *at),
+            self.listeners.paused_until(),
+        ];
+        let Some(at) = deadlines.into_iter().flatten().min() else { return -1 };
+        let ms = at.saturating_sub(time::monotonic_ns()).div_ceil(1_000_000);
+        i32::try_from(ms).unwrap_or(i32::MAX)
+    }
+
+    fn pass_deadlines(&mut self) {
+        let now = self.core.now;
+        while let Some((index, wait)) = self.core.timers.pop_due(now) {
+            let Some((generation, connection)) = self.connections.entry(index) else { continue };
+            let key = Key { index, generation };
+            let core = &mut self.core;
+            let fate = catch_unwind(AssertUnwindSafe(|| core.on_deadline(connection, wait)));
+            self.settle(key, &fate);
+        }
+        while self.core.pool.oldest().is_some_and(|since| since + self.core.idle_upstream <= now) {
+            self.core.close_oldest_idle();
+        }
+        while self.core.unwatched.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.core.unwatched.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if !self.core.register(connection) {
+                self.close(key);
+            }
+        }
+        if self.listeners.paused_until().is_some_and(|at| at <= now) {
+            self.listeners.resume(&self.core.epoll);
+        }
+    }
+
+    /// Forgets those that were answered before it was time to watch them.
+    fn skip_watched(&mut self) {
+        while let Some((_, key)) = self.core.unwatched.front() {
+            if self.connections.get_mut(*key).is_some_and(|c| !c.registered && c.phase == Phase::Exchange) {
+                break;
+            }
+            self.core.unwatched.pop_front();
+        }
+    }
+
+    fn on_caller(&mut self, key: Key, ready: Readiness) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let core = &mut self.core;
+        let fate = catch_unwind(AssertUnwindSafe(|| core.on_caller(connection, ready)));
+        self.settle(key, &fate);
+    }
+
+    fn on_upstream(&mut self, key: Key, ready: Readiness) {
+        let Some(owner) = self.core.note_upstream(key, ready) else { return };
+        self.drive(owner);
+    }
+
+    pub(super) fn drive(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let core = &mut self.core;
+        let fate = catch_unwind(AssertUnwindSafe(|| core.drive(connection)));
+        self.settle(key, &fate);
+    }
+
+    fn settle(&mut self, key: Key, fate: &std::thread::Result<Fate>) {
+        match fate {
+            Ok(Fate::Keep) => {}
+            Ok(Fate::Close) => self.close(key),
+            Err(_) => {
+                count(&self.core.counters().panics);
+                self.close(key);
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, key: Key) {
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        self.core.part(&mut connection);
+        self.count_open();
+    }
+
+    pub(super) fn count_open(&self) {
+        let open = self.connections.len() as u64;
+        self.core.counters().open.store(open, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// A new caller: ask who it is, and read at once, since most send with their handshake's last packet.
+    pub(super) fn welcome(&mut self, fd: OwnedFd) {
+        count(&self.core.counters().accepted);
+        let caller = self.core.identify(fd.as_fd());
+        let key = self.connections.insert(Connection::new(fd, caller));
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.key = key;
+        }
+        self.count_open();
+        self.drive(key);
+    }
+
+    /// Makes room for a descriptor: first of an idle connection to the host, then of the caller that was idle longest.
+    pub(super) fn make_room(&mut self) -> bool {
+        if self.core.close_oldest_idle() {
+            return true;
+        }
+        let Some(index) = self.core.timers.first(Wait::Idle) else { return false };
+        let Some((generation, _)) = self.connections.entry(index) else { return false };
+        self.close(Key { index, generation });
+        true
+    }
+
+    fn read_mail(&mut self) {
+        let shared = Arc::clone(&self.core.shared);
+        for command in shared.mailboxes[self.core.thread].take() {
+            match command {
+                Command::Listen(id, listener) => self.listeners.add(id, listener, &self.core.epoll),
+                Command::Unlisten(id) => self.listeners.remove(id, &self.core.epoll),
+                Command::Published => self.release_held(),
+                Command::Answer { key, status, body } => {
+                    let Some(connection) = self.connections.get_mut(key) else { continue };
+                    let core = &mut self.core;
+                    let fate = catch_unwind(AssertUnwindSafe(|| core.on_reply(connection, status, &body)));
+                    self.settle(key, &fate);
+                }
+                Command::Drain => {
+                    self.listeners.clear(&self.core.epoll);
+                    self.core.draining = true;
+                    self.close_idle();
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    /// A snapshot was published: what waits for one is judged again.
+    fn release_held(&mut self) {
+        for key in self.waiting_for(&[Wait::Hold, Wait::Leaving]) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if connection.phase == Phase::Held {
+                connection.phase = Phase::Judge;
+                self.drive(key);
+            }
+        }
+    }
+
+    fn close_idle(&mut self) {
+        for key in self.waiting_for(&[Wait::Idle]) {
+            self.close(key);
+        }
+    }
+
+    fn waiting_for(&mut self, waits: &[Wait]) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for wait in waits {
+            let mut next = self.core.timers.first(*wait);
+            while let Some(index) = next {
+                next = self.core.timers.after(index);
+                keys.extend(self.connections.entry(index).map(|(generation, _)| Key { index, generation }));
+            }
+        }
+        keys
+    }
+
+    /// Takes one connection from a listening socket.
+    pub(super) fn accept_one(&mut self, listener: &Arc<OwnedFd>) -> std::io::Result<()> {
+        let fd = net::accept(listener.as_fd())?;
+        self.welcome(fd);
+        Ok(())
+    }
+}

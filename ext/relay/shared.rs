@@ -1,0 +1,44 @@
+//! What the threads share with each other and with the control plane.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::budget::Budget;
+use super::clock::HostClock;
+use super::config::{HELD_REQUESTS, RelayConfig};
+use super::counters::Counters;
+use super::mailbox::Mailbox;
+use super::questions::Questions;
+use super::records::Bell;
+use crate::policy::Snapshot;
+
+pub(super) struct Shared {
+    pub(super) config: RelayConfig,
+    /// Rules and key of this moment; none before the first were published, and requests are held until then.
+    pub(super) snapshot: ArcSwapOption<Snapshot>,
+    pub(super) clock: HostClock,
+    pub(super) bodies: Arc<Budget>,
+    pub(super) holds: Arc<Budget>,
+    pub(super) questions: Questions,
+    pub(super) bell: Bell,
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) counters: Vec<Counters>,
+}
+
+impl Shared {
+    pub(super) fn new(config: RelayConfig) -> std::io::Result<Self> {
+        let threads = config.threads;
+        Ok(Self {
+            snapshot: ArcSwapOption::empty(),
+            clock: HostClock::new(),
+            bodies: Budget::new(config.body_budget),
+            holds: Budget::new(HELD_REQUESTS),
+            questions: Questions::default(),
+            bell: Bell::new()?,
+            mailboxes: (0..threads).map(|_| Mailbox::new()).collect::<Result<_, _>>()?,
+            counters: (0..threads).map(|_| Counters::default()).collect(),
+            config,
+        })
+    }
+}
