@@ -110,6 +110,8 @@ toolchains() {
     fi
     [ -z "$trouble" ] || {
         say "missing: $trouble"
+        # sudo gives root a PATH without the user's toolchain.
+        [ -z "${SUDO_USER:-}" ] || say "run make as $SUDO_USER, not with sudo: it asks sudo itself for what needs root"
         exit 1
     }
 }
