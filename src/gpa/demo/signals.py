@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -31,12 +31,27 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def shielded() -> Iterator[None]:
-    """Meanwhile they wait."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    """Meanwhile they wait.
+
+    Not a blocked mask: another thread of the process would take the signal, and Python would still
+    raise it in this one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {number: signal.signal(number, _note_in(waiting)) for number in ENDING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in waiting:
+            signal.raise_signal(number)
+
+
+def _note_in(waiting: list[int]) -> Callable[[int, FrameType | None], None]:
+    return lambda number, _frame: waiting.append(number)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
