@@ -14,7 +14,7 @@ pub(super) const READ: usize = 4096;
 pub(super) const WINDOW: usize = 128 * 1024;
 /// Windows that one connection may move before the others have their turn.
 pub(super) const TURNS: usize = 8;
-/// A streamed upload: exempt, or to an endpoint that is not protected (docs/protocol.md, "What a forwarded request looks like").
+/// A streamed upload: exempt, or to an endpoint that is not protected (docs/protocol.md, "Forwarded request").
 pub(super) const STREAM_LIMIT: u64 = 100 << 20;
 /// Steps by which a chunked body, whose length nobody knows, takes from the budget.
 pub(super) const CHUNKED_STEP: usize = 256 * 1024;

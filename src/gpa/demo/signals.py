@@ -46,8 +46,8 @@ def shielded() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in waiting:
-            signal.raise_signal(number)
+        for noted in waiting:
+            signal.raise_signal(noted)
 
 
 def _note_in(waiting: list[int]) -> Callable[[int, FrameType | None], None]:
