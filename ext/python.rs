@@ -1,11 +1,28 @@
-//! The module `gpa._native`: thin glue, the only PyO3 of the crate.
+//! The module `gpa._native`: thin glue, the only PyO3 of the crate. What things mean stands where they are made.
 
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 
 // Linked for its static library, which the C modules call.
 use libbpf_sys as _;
+
+use crate::caller::{Endpoint, Ident};
+use crate::error::Reason;
+use crate::http::canonical::Canonical;
+use crate::http::forward::exempt as is_exempt;
+use crate::key::{self, Fault};
+use crate::policy::Grounds;
+use crate::relay::{self, RelayConfig};
+use crate::sign;
+use crate::sys::{fd, net, plain, process};
 
 /// The eBPF object, part of the library: no file to lose or to swap.
 static BPF_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gpa.bpf.o"));
@@ -15,9 +32,222 @@ unsafe extern "C" {
     fn PyInit_records() -> *mut ffi::PyObject;
 }
 
+/// Decision, reason's code; privilege, role and identity by their place in the endpoint's table.
+type Decision = (&'static str, &'static str, Option<u16>, Option<u16>, Option<u16>);
+/// Token, path, caller's record, notify, tick.
+type Question<'py> = (u64, &'static str, Bound<'py, PyBytes>, bool, Option<i64>);
+
+/// An exception of `gpa.errors`, where all are declared; arguments after the message are its attributes.
+fn error(py: Python<'_>, class: &str, message: String, status: Option<u16>) -> PyErr {
+    let made = py.import("gpa.errors").and_then(|errors| errors.getattr(class)).and_then(|class| match status {
+        Some(status) => class.call1((message, status)),
+        None => class.call1((message,)),
+    });
+    made.map_or_else(|trouble| trouble, PyErr::from_value)
+}
+
+fn fault(py: Python<'_>, fault: &Fault, from_host: bool) -> PyErr {
+    let (class, status) = match fault {
+        Fault::Missing(_) => ("KeyMissingError", None),
+        Fault::Invalid(_) if from_host => ("HostAnswerError", None),
+        Fault::Untrusted(..) | Fault::File(..) | Fault::Invalid(_) => ("KeyFileError", None),
+        Fault::Unreachable(_) => ("HostUnreachableError", None),
+        Fault::Status(status) => ("HostStatusError", Some(*status)),
+        Fault::Garbled(_) => ("HostAnswerError", None),
+    };
+    error(py, class, fault.to_string(), status)
+}
+
 #[pyfunction]
 fn bpf_object(py: Python<'_>) -> Bound<'_, PyBytes> {
     PyBytes::new(py, BPF_OBJECT)
+}
+
+#[pyfunction]
+fn harden() -> PyResult<()> {
+    Ok(process::harden()?)
+}
+
+/// Exempts a socket from the interception; to be called before it connects.
+#[pyfunction]
+fn exempt(number: i32) -> PyResult<()> {
+    Ok(net::exempt(fd::duplicate(number)?.as_fd())?)
+}
+
+/// A handle that signs. The key itself stays in locked memory of the native half.
+#[pyclass(frozen, module = "gpa._native")]
+struct SigningKey(Arc<sign::SigningKey>);
+
+impl SigningKey {
+    fn from_record(py: Python<'_>, record: &key::KeyRecord) -> PyResult<Self> {
+        let key = sign::SigningKey::new(record.guid(), record.incarnation(), record.digits())
+            .map_err(|e| error(py, "KeyFileError", e.to_string(), None))?;
+        Ok(Self(Arc::new(key)))
+    }
+}
+
+#[pymethods]
+impl SigningKey {
+    #[staticmethod]
+    #[allow(clippy::needless_pass_by_value)] // PyO3 extracts owned values
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let record = py.detach(|| key::store::load(&path)).map_err(|e| fault(py, &e, false))?;
+        Self::from_record(py, &record)
+    }
+
+    #[getter]
+    fn guid(&self) -> &str {
+        self.0.guid()
+    }
+
+    #[getter]
+    fn incarnation(&self) -> Option<i64> {
+        self.0.incarnation()
+    }
+
+    /// Value of `x-ms-azure-host-authorization` for a request of the agent's own.
+    #[allow(clippy::needless_pass_by_value)] // PyO3 extracts owned values
+    fn authorization(&self, method: &str, target: &str, fields: Vec<(String, String)>, body: &[u8]) -> String {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        self.0.authorization(method.as_bytes(), target.as_bytes(), &fields, body)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<SigningKey {}>", self.0.guid())
+    }
+}
+
+/// Asks for a key on a connected socket, stores it, reads it back. Blocking, without the GIL.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // PyO3 extracts owned values
+fn acquire_key(py: Python<'_>, number: i32, folder: PathBuf, timeout: f64, date: String) -> PyResult<SigningKey> {
+    let mut stream = TcpStream::from(fd::duplicate(number)?);
+    let timeout = Duration::try_from_secs_f64(timeout).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    let record =
+        py.detach(|| key::exchange::acquire(&mut stream, &folder, timeout, &date)).map_err(|e| fault(py, &e, true))?;
+    SigningKey::from_record(py, &record)
+}
+
+/// Rules, modes and key of one epoch.
+#[pyclass(frozen, module = "gpa._native")]
+struct Snapshot(Arc<crate::policy::Snapshot>);
+
+#[pymethods]
+impl Snapshot {
+    #[new]
+    #[pyo3(signature = (epoch, table, key=None))]
+    fn new(py: Python<'_>, epoch: u64, table: &[u8], key: Option<&SigningKey>) -> PyResult<Self> {
+        let key = key.map(|key| Arc::clone(&key.0));
+        let snapshot = py
+            .detach(|| crate::policy::Snapshot::from_table(epoch, table, key))
+            .map_err(|e| PyValueError::new_err(e.to_string()))?;
+        Ok(Self(Arc::new(snapshot)))
+    }
+
+    #[getter]
+    fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// What the relay would decide about a request for `target` (origin-form) by the caller of that record.
+    fn decide(&self, endpoint: &str, caller: &[u8], method: &str, target: &str) -> PyResult<Decision> {
+        let endpoint = Endpoint::ALL
+            .into_iter()
+            .find(|e| e.name() == endpoint)
+            .ok_or_else(|| PyValueError::new_err("an endpoint is imds, wireserver or hostga"))?;
+        let caller: Ident = plain::from_bytes(caller)
+            .ok_or_else(|| PyValueError::new_err(format!("a caller record has {} bytes", size_of::<Ident>())))?;
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.as_bytes())),
+            None => (target, None),
+        };
+        let mut canonical = Canonical::new();
+        if let Err(refusal) = canonical.canonicalise(path.as_bytes(), query) {
+            return Ok(("refused", refusal.0.code(), None, None, None));
+        }
+        if caller.is_root() && is_exempt(endpoint, method.as_bytes(), target.as_bytes()) {
+            return Ok(("allow", Reason::Exempt.code(), None, None, None));
+        }
+        Ok(match self.0.decide(endpoint, &caller, &canonical) {
+            Ok(verdict) => {
+                let Grounds { reason, privilege, role, identity } = *verdict.grounds();
+                (verdict.code(), reason.code(), privilege, role, identity)
+            }
+            Err(refusal) => ("refused", refusal.0.code(), None, None, None),
+        })
+    }
+}
+
+/// The native threads that carry requests.
+#[pyclass(frozen, module = "gpa._native")]
+struct Relay(relay::Relay);
+
+#[pymethods]
+impl Relay {
+    #[new]
+    #[pyo3(signature = (threads=2, body_limit=8 << 20, body_budget=64 << 20))]
+    fn new(threads: usize, body_limit: usize, body_budget: usize) -> PyResult<Self> {
+        let config = RelayConfig { threads, body_limit, body_budget, ..RelayConfig::default() };
+        Ok(Self(relay::Relay::start(config)?))
+    }
+
+    /// Serves a listening socket; the descriptor is duplicated.
+    fn listen(&self, number: i32) -> PyResult<()> {
+        self.0.listen(fd::duplicate(number)?)?;
+        Ok(())
+    }
+
+    fn publish(&self, snapshot: &Snapshot) {
+        self.0.publish(Arc::clone(&snapshot.0));
+    }
+
+    fn set_clock(&self, host_unix_ns: i64, boottime_ns: i64) {
+        self.0.set_clock(host_unix_ns, boottime_ns);
+    }
+
+    fn wake_fd(&self) -> i32 {
+        self.0.wake_fd().as_raw_fd()
+    }
+
+    fn arm(&self) {
+        self.0.arm();
+    }
+
+    fn take_records<'py>(&self, py: Python<'py>, limit: usize) -> Bound<'py, PyBytes> {
+        let mut rows = Vec::new();
+        self.0.take_records(&mut rows, limit);
+        PyBytes::new(py, &rows)
+    }
+
+    fn questions<'py>(&self, py: Python<'py>) -> Vec<Question<'py>> {
+        let questions = self.0.questions().into_iter();
+        questions
+            .map(|q| (q.token, q.path.path(), PyBytes::new(py, plain::bytes_of(&q.caller)), q.notify, q.tick))
+            .collect()
+    }
+
+    fn answer(&self, token: u64, status: u16, body: &[u8]) {
+        self.0.answer(token, status, body);
+    }
+
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = PyDict::new(py);
+        for (name, value) in self.0.counters() {
+            counters.set_item(name, value)?;
+        }
+        Ok(counters)
+    }
+
+    /// Finishes what has begun; false when the time was over first. Blocking, without the GIL.
+    fn drain(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let limit = Duration::try_from_secs_f64(seconds).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        Ok(py.detach(|| self.0.drain(limit)))
+    }
+
+    /// Ends the threads. Blocking, without the GIL.
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.0.stop());
+    }
 }
 
 /// Hangs the two C modules below `gpa._native` and names them in `sys.modules`, so that `import` finds them.
@@ -51,5 +281,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add_function(wrap_pyfunction!(bpf_object, module)?)?;
+    module.add_function(wrap_pyfunction!(harden, module)?)?;
+    module.add_function(wrap_pyfunction!(exempt, module)?)?;
+    module.add_function(wrap_pyfunction!(acquire_key, module)?)?;
+    module.add_class::<SigningKey>()?;
+    module.add_class::<Snapshot>()?;
+    module.add_class::<Relay>()?;
     add_c_modules(module)
 }

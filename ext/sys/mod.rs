@@ -1,6 +1,7 @@
 //! The kernel, behind safe signatures: the only place of the crate with `unsafe`.
 
 pub mod epoll;
+pub mod fd;
 pub mod mem;
 pub mod net;
 pub mod plain;
