@@ -25,7 +25,7 @@ class FakeKey:
     incarnation: int | None = None
 
     def authorization(
-        self, method: str, target: str, fields: Sequence[tuple[str, str]], body: bytes
+        self, method: str, target: str, fields: list[tuple[str, str]], body: bytes
     ) -> str:
         names = ",".join(name for name, _ in fields)
         return f"Azure-HMAC-SHA256 {self.guid} {method} {target} {names} {len(body)}"

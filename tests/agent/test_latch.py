@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from gpa.agent.channel import ALL_DISABLED, ALL_UNKNOWN, ChannelStatus, from_document
 from gpa.agent.latch import Acquire, Action, Attest, Latch, Load, Publish, Remember, Report
 from gpa.endpoints import Endpoint, Mode
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 G1 = "11111111-1111-1111-1111-111111111111"
 G2 = "22222222-2222-2222-2222-222222222222"
@@ -29,7 +26,7 @@ class FakeKey:
         self,
         method: str,
         target: str,
-        fields: Sequence[tuple[str, str]],
+        fields: list[tuple[str, str]],
         body: bytes,
     ) -> str:
         return f"Azure-HMAC-SHA256 {self.guid} 00"

@@ -26,7 +26,7 @@ from gpa.endpoints import Endpoint, Mode
 from gpa.errors import InterceptionError, PortTakenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
 G1 = "11111111-1111-1111-1111-111111111111"
@@ -58,17 +58,6 @@ class FakeInterception:
         self.log.append("leave")
 
 
-class NoNames:
-    def privilege(self, endpoint: Endpoint, index: int) -> str:
-        return f"privilege-{index}"
-
-    def role(self, endpoint: Endpoint, index: int) -> str:
-        return f"role-{index}"
-
-    def identity(self, endpoint: Endpoint, index: int) -> str:
-        return f"identity-{index}"
-
-
 @dataclass
 class FakePolicy:
     local: str = ""
@@ -78,11 +67,12 @@ class FakePolicy:
         self,
         modes: Mapping[Endpoint, Mode],
         items: Mapping[Endpoint, Mapping[str, object] | None],
+        seen: Collection[int],
     ) -> Compiled:
         table = json.dumps([[m.value for m in modes.values()], list(items.values()), self.local])
         return Compiled(
             table=table.encode(),
-            names=NoNames(),
+            names={},
             ids={Endpoint.IMDS: "rules-1"},
             document={"inputRules": dict(items), "computedRules": {}},
             troubles=self.troubles,

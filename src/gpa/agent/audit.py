@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gpa.agent import redact, words
 from gpa.agent.log import one_line, timestamp
@@ -19,6 +19,7 @@ from gpa.endpoints import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gpa._native.records import AuditRow
     from gpa.agent.identity import Names, Program, User
     from gpa.agent.summary import Summary
 
@@ -34,92 +35,55 @@ EPOCHS_KEPT: Final = 16
 ALLOW: Final = 0
 """`gpa_audit.decision` of a request that nothing was said against."""
 
+UIDS_KEPT: Final = 4096
+"""Callers whose groups are asked for by uid: not every user database lists all its users."""
+
 DESCRIBED_PER_BATCH: Final = 64
 """New processes looked at in /proc for allowed requests; a flood of them costs no more."""
 
 
-class Caller(TypedDict):
-    """As `gpa._native.records` gives it; meanings stand in bpf/record.h."""
-
-    uid: int
-    gid: int
-    euid: int
-    egid: int
-    loginuid: int | None
-    tgid: int
-    ppid: int
-    start_boottime: int
-    cgroup_id: int
-    exe_name: str | None
-    comm: str
-    direct: bool
-
-
-class Row(TypedDict):
-    """As `gpa._native.records` gives it; meanings stand in ext/audit.h."""
-
-    caller: Caller | None
-    unix_ns: int
-    decision_id: int
-    epoch: int
-    request_bytes: int
-    response_bytes: int
-    duration_us: int
-    status: int
-    endpoint: int
-    decision: int
-    reason: int
-    privilege: int | None
-    role: int | None
-    identity: int | None
-    signed: bool
-    mode: int
-    method: str
-    target: str
-
-
 class RuleNames(Protocol):
-    """Index in a compiled table to the name that people gave."""
+    """Place in the compiled table of one endpoint to the name that people gave."""
 
-    def privilege(self, endpoint: Endpoint, index: int) -> str:
-        """Name of a privilege, empty when there is none."""
+    def privilege(self, place: int | None) -> str | None:
+        """Name of a privilege."""
 
-    def role(self, endpoint: Endpoint, index: int) -> str:
-        """Name of a role, empty when there is none."""
+    def role(self, place: int | None) -> str | None:
+        """Name of a role."""
 
-    def identity(self, endpoint: Endpoint, index: int) -> str:
-        """Name of an identity, empty when there is none."""
+    def identity(self, place: int | None) -> str | None:
+        """Name of an identity."""
 
 
 class Epochs:
     """Names of the last snapshots: a record is read with the names of the one that judged."""
 
     def __init__(self) -> None:
-        self._names: OrderedDict[int, RuleNames] = OrderedDict()
+        self._names: OrderedDict[int, Mapping[Endpoint, RuleNames]] = OrderedDict()
 
-    def add(self, epoch: int, names: RuleNames) -> None:
+    def add(self, epoch: int, names: Mapping[Endpoint, RuleNames]) -> None:
         """The snapshot of `epoch` was compiled with these."""
         self._names[epoch] = names
         while len(self._names) > EPOCHS_KEPT:
             self._names.popitem(last=False)
 
-    def rule(self, row: Row) -> dict[str, str]:
+    def rule(self, row: AuditRow) -> dict[str, str]:
         """What matched, by name."""
         names = self._names.get(row["epoch"])
         if names is None or row["endpoint"] >= len(Endpoint):
             return {}
-        endpoint = list(Endpoint)[row["endpoint"]]
-        found: dict[str, str] = {}
-        if row["privilege"] is not None:
-            found["privilege"] = names.privilege(endpoint, row["privilege"])
-        if row["role"] is not None:
-            found["role"] = names.role(endpoint, row["role"])
-        if row["identity"] is not None:
-            found["identity"] = names.identity(endpoint, row["identity"])
-        return found
+        of_endpoint = names.get(list(Endpoint)[row["endpoint"]])
+        if of_endpoint is None:
+            return {}
+        found = {
+            "privilege": of_endpoint.privilege(row["privilege"]),
+            "role": of_endpoint.role(row["role"]),
+            "identity": of_endpoint.identity(row["identity"]),
+        }
+        return {kind: name for kind, name in found.items() if name is not None}
 
 
-def short_record(row: Row, rule: Mapping[str, str]) -> dict[str, Any]:
+def short_record(row: AuditRow, rule: Mapping[str, str]) -> dict[str, Any]:
     """The record of an allowed request."""
     caller = row["caller"]
     record: dict[str, Any] = {
@@ -144,7 +108,7 @@ def short_record(row: Row, rule: Mapping[str, str]) -> dict[str, Any]:
 
 
 def full_record(
-    row: Row, rule: Mapping[str, str], user: User | None, program: Program | None
+    row: AuditRow, rule: Mapping[str, str], user: User | None, program: Program | None
 ) -> dict[str, Any]:
     """The record of a refused or failed request, with all that is known about its caller."""
     record = short_record(row, {})
@@ -197,7 +161,7 @@ def allowed_line(record: dict[str, Any]) -> bytes:
     return data
 
 
-def connection_line(row: Row, record: Mapping[str, Any]) -> bytes:
+def connection_line(row: AuditRow, record: Mapping[str, Any]) -> bytes:
     """Text, then the object, as queries on the journal read it."""
     level = "INFO" if row["decision"] == ALLOW else "WARN"
     who = f"user {record['user']} (uid {record['uid']})" if record.get("user") else "nobody known"
@@ -216,15 +180,20 @@ class Auditor:
         names: resolves users and programs; blocking.
         summary: counts every row.
         everything: write allowed requests to the connection log, too.
+
+    Attributes:
+        epochs: names in rules by epoch.
+        seen_uids: of callers, for the look-up of groups.
     """
 
     def __init__(self, names: Names, summary: Summary, *, everything: bool = False) -> None:
         self.epochs = Epochs()
+        self.seen_uids: set[int] = set()
         self._names = names
         self._summary = summary
         self._everything = everything
 
-    def lines(self, rows: Iterable[Row]) -> tuple[bytes, bytes]:
+    def lines(self, rows: Iterable[AuditRow]) -> tuple[bytes, bytes]:
         """Lines for the audit file and for the connection log; blocking, for a worker thread."""
         audit, connections = bytearray(), bytearray()
         described = 0
@@ -234,6 +203,8 @@ class Auditor:
             caller, user, program = row["caller"], None, None
             if caller is not None:
                 user = self._names.user(caller["uid"])
+                if len(self.seen_uids) < UIDS_KEPT:
+                    self.seen_uids.add(caller["uid"])
                 process = (caller["tgid"], caller["start_boottime"])
                 known = self._names.seen(*process)
                 if known or not allowed or described < DESCRIBED_PER_BATCH:

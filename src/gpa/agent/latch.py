@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gpa.agent.channel import ALL_DISABLED, ALL_UNKNOWN, ChannelStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gpa.endpoints import Endpoint, Mode
 
@@ -47,7 +47,7 @@ class Key(Protocol):
         """Which reset it belongs to."""
 
     def authorization(
-        self, method: str, target: str, fields: Sequence[tuple[str, str]], body: bytes
+        self, method: str, target: str, fields: list[tuple[str, str]], body: bytes
     ) -> str:
         """Value of x-ms-azure-host-authorization for the request."""
 

@@ -13,7 +13,7 @@ from gpa.agent.relay import Question
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gpa.agent.audit import Caller
+    from gpa._native.records import CallerFields
     from gpa.agent.relay import Relay
 
 PROVISION = "/provision"
@@ -34,7 +34,7 @@ class LocalEndpoints:
     """Takes questions from the relay and answers them."""
 
     def __init__(
-        self, relay: Relay, decode_caller: Callable[[bytes], Caller], source: Source
+        self, relay: Relay, decode_caller: Callable[[bytes], CallerFields], source: Source
     ) -> None:
         self._relay = relay
         self._decode_caller = decode_caller

@@ -22,7 +22,8 @@ from gpa.agent.files import RotatingFile, keep_newest, write_atomically
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gpa.agent.audit import Auditor, Row
+    from gpa._native.records import AuditRow
+    from gpa.agent.audit import Auditor
     from gpa.agent.latch import Latch
     from gpa.agent.log import Log
     from gpa.config import Config
@@ -46,7 +47,7 @@ class Reports:
         self._broken: set[str] = set()
 
     async def audit(
-        self, auditor: Auditor, decode: Callable[[bytes], list[Row]], data: bytes
+        self, auditor: Auditor, decode: Callable[[bytes], list[AuditRow]], data: bytes
     ) -> None:
         """Rows of the relay to the two files."""
 

@@ -1,18 +1,43 @@
-"""What the agent needs of the rules: from the host's items and the local files to a table.
+"""From the host's items, the local files and the users of this machine to a table to judge by.
 
-The work itself is `gpa.rules`; here stands when it is done anew, and what happens when it fails.
+The language itself is `gpa.rules`; here stands when its work is done anew and what happens when
+some of it fails: an item of the host that is not valid leaves the last valid one in force, without
+one it closes the endpoint; so does a broken local file. A look-up that hangs keeps the answers it
+had before.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import trio
+
+from gpa.endpoints import Endpoint, Mode
+from gpa.errors import RulesError
+from gpa.rules.compile import CompiledNames, compile_table, computed_rules, table_check
+from gpa.rules.local import FILE_NAMES, read_local_file
+from gpa.rules.merge import merge
+from gpa.rules.model import EffectiveRules, HostItem, LocalFile
+from gpa.rules.resolve import Lookup, Resolution, WantedNames
+from gpa.rules.validate import read_host_item
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
 
     from gpa.agent.audit import RuleNames
-    from gpa.endpoints import Endpoint, Mode
+    from gpa.rules.executables import Executables
+    from gpa.rules.resolve import UserDatabase
+
+LOOKUP_SECONDS: Final = 2.0
+"""How long a publication waits for users and files; what comes later counts at the next poll."""
+
+LOOKUPS_AT_ONCE: Final = 4
+"""Threads that may hang in a directory server that does not answer."""
+
+Signature = tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -21,29 +46,172 @@ class Compiled:
 
     Attributes:
         table: JSON for the native snapshot.
-        names: index in the table to the name that people gave.
+        names: place in the table to the name that people gave, by endpoint.
         ids: of the rules of each endpoint, as shown to operators.
         document: content of AuthorizationRules_{time}.json.
-        troubles: what is wrong with rules, one line each; those endpoints refuse everything.
+        troubles: what is wrong with rules and which names match nobody, one line each.
     """
 
     table: bytes
-    names: RuleNames
+    names: Mapping[Endpoint, RuleNames]
     ids: Mapping[Endpoint, str]
     document: Mapping[str, Any]
     troubles: tuple[str, ...] = ()
 
 
 class Policy(Protocol):
-    """Compiles rules."""
+    """Compiles rules; `HostPolicy` is the real one."""
 
     async def compile(
         self,
         modes: Mapping[Endpoint, Mode],
         items: Mapping[Endpoint, Mapping[str, object] | None],
+        seen: Collection[int],
     ) -> Compiled:
         """The table for these modes and host's items, with local files and users as they are now.
 
-        Called at each poll; it looks at files and users, so it may take some milliseconds. Never
-        raises for what is in rules: a broken item or file is a trouble and refuses everything.
+        Called at each poll. Never raises for what is in rules.
         """
+
+
+def closed_table(modes: Mapping[Endpoint, Mode]) -> bytes:
+    """A table that refuses everything that is judged."""
+    endpoints = {e.value: {"mode": modes[e].value, "broken": True, "rules": None} for e in Endpoint}
+    return json.dumps({"endpoints": endpoints}).encode()
+
+
+@dataclass
+class _Local:
+    """A local file as last read."""
+
+    signature: Signature = None
+    file: LocalFile = field(default_factory=LocalFile)
+
+
+class HostPolicy:
+    """Compiles, and remembers what need not be done again.
+
+    Args:
+        folder: where local rules files lie.
+        load_table: takes a table natively; raises `ValueError` for what the engine cannot use.
+        users: the user database.
+        files: executables that rules name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        load_table: Callable[[bytes], object],
+        users: UserDatabase,
+        files: Executables,
+    ) -> None:
+        self._folder = folder
+        self._check = table_check(load_table)
+        self._users = users
+        self._files = files
+        self._raw: dict[Endpoint, Mapping[str, object] | None] = {}
+        self._valid: dict[Endpoint, HostItem | None] = {}
+        self._why: dict[Endpoint, str] = {}
+        self._local: dict[str, _Local] = {}
+        self._resolution = Resolution()
+        self._limiter = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+        self._inputs: tuple[object, ...] = ()
+        self._compiled: Compiled | None = None
+
+    async def compile(
+        self,
+        modes: Mapping[Endpoint, Mode],
+        items: Mapping[Endpoint, Mapping[str, object] | None],
+        seen: Collection[int],
+    ) -> Compiled:
+        """See `Policy`."""
+        effective = {e: await self._effective(e, items[e]) for e in Endpoint}
+        wanted = WantedNames.of(effective.values())
+        await self._resolve(wanted, seen)
+        inputs = (effective, dict(modes), self._resolution, dict(self._why))
+        if self._compiled is None or inputs != self._inputs:
+            self._inputs = inputs
+            self._compiled = await trio.to_thread.run_sync(
+                self._compile, effective, dict(modes), dict(items)
+            )
+        return self._compiled
+
+    def _compile(
+        self,
+        effective: Mapping[Endpoint, EffectiveRules | None],
+        modes: Mapping[Endpoint, Mode],
+        items: Mapping[Endpoint, Mapping[str, object] | None],
+    ) -> Compiled:
+        broken = [f"{e.label}: {r.broken}" for e, r in effective.items() if r and r.broken]
+        kept = [f"{e.label}: {why}, the last valid rules stay" for e, why in self._why.items()]
+        unmatched = [f"{name}: {why}" for name, why in self._resolution.unmatched.items()]
+        return Compiled(
+            table=compile_table(effective, modes, self._resolution),
+            names={e: CompiledNames.of(rules) for e, rules in effective.items()},
+            ids={e: rules.id for e, rules in effective.items() if rules},
+            document={
+                "inputRules": {e.value: item for e, item in items.items()},
+                "computedRules": computed_rules(effective, modes),
+            },
+            troubles=(*broken, *kept, *unmatched),
+        )
+
+    async def _effective(
+        self, endpoint: Endpoint, raw: Mapping[str, object] | None
+    ) -> EffectiveRules | None:
+        if endpoint not in self._raw or raw != self._raw[endpoint]:
+            self._raw[endpoint] = raw
+            self._why.pop(endpoint, None)
+            try:
+                self._valid[endpoint] = self._read_item(raw)
+            except RulesError as error:
+                if endpoint not in self._valid:
+                    # Asked again at each poll: only a valid item may replace this.
+                    del self._raw[endpoint]
+                    return EffectiveRules("", default_allowed=False, broken=str(error))
+                self._why[endpoint] = str(error)
+        item = self._valid[endpoint]
+        if item is None:
+            return None
+        if not item.use_local:
+            return merge(item)
+        return merge(item, await self._local_file(FILE_NAMES[endpoint]))
+
+    def _read_item(self, raw: Mapping[str, object] | None) -> HostItem | None:
+        if raw is None:
+            return None
+        item = read_host_item(dict(raw))
+        if item.rules is not None:
+            self._check(item.rules)
+        return item
+
+    async def _local_file(self, name: str) -> LocalFile:
+        """The file as it is now; read again only when it has changed."""
+        path = self._folder / name
+        known = self._local.setdefault(name, _Local())
+        signature = _signature(path)
+        if signature is None or signature != known.signature or known.file.trouble is not None:
+            known.file = await read_local_file(path, trio.sleep, self._check)
+            known.signature = signature
+        return known.file
+
+    async def _resolve(self, wanted: WantedNames, seen: Collection[int]) -> None:
+        if wanted == WantedNames():
+            self._resolution = Resolution()
+            self._files.forget(())
+            return
+        lookup = Lookup(
+            wanted, self._users, self._files, previous=self._resolution, seen=tuple(seen)
+        )
+        with trio.move_on_after(LOOKUP_SECONDS):
+            await trio.to_thread.run_sync(lookup.run, abandon_on_cancel=True, limiter=self._limiter)
+        self._resolution = lookup.result()
+        self._files.forget(wanted.executables)
+
+
+def _signature(path: Path) -> Signature:
+    try:
+        info = path.lstat()
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode

@@ -25,6 +25,7 @@ from gpa.agent.host import HostChannel, LatchShell
 from gpa.agent.local import LocalEndpoints
 from gpa.agent.provisioning import LIMIT, Provisioning
 from gpa.agent.reports import Reports
+from gpa.agent.rules import closed_table
 from gpa.agent.status import Parts, aggregate
 from gpa.agent.summary import Summary
 from gpa.endpoints import Endpoint, Mode
@@ -32,7 +33,9 @@ from gpa.errors import GpaError, PortTakenError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
 
+    from gpa.agent.latch import Key
     from gpa.agent.log import Log
     from gpa.agent.rules import Compiled
     from gpa.agent.systemd import Notifier
@@ -275,14 +278,14 @@ class Agent:
         status = self._latch.status_in_force
         items = status.rules if status and not self._latch.absent else dict.fromkeys(Endpoint)
         modes, key = self.modes, self._latch.key
-        compiled = await self._tools.policy.compile(modes, items)
+        compiled = await self._tools.policy.compile(modes, items, self._auditor.seen_uids)
         now = (compiled.table, key, tuple(modes.items()))
         if now == self._in_force:
             return
         self._epoch += 1
         # Names first: a record of the new epoch may come at once.
         self._auditor.epochs.add(self._epoch, compiled.names)
-        self._tools.relay.publish(self._tools.snapshot(self._epoch, compiled.table, key))
+        self._tools.relay.publish(self._snapshot(compiled, modes, key))
         if self._interception is not None:
             self._interception.set_modes(modes)
         before, self._compiled, self._in_force = self._compiled, compiled, now
@@ -292,6 +295,14 @@ class Agent:
         if before is None or before.document != compiled.document:
             await self._reports.rules(compiled.document)
         self._log.info(f"epoch {self._epoch} in force: {self._latch.state}")
+
+    def _snapshot(self, compiled: Compiled, modes: Mapping[Endpoint, Mode], key: Key | None) -> Any:
+        try:
+            return self._tools.snapshot(self._epoch, compiled.table, key)
+        except ValueError as error:
+            # What is checked one by one did not fit together: nothing opens because of that.
+            self._log.error(f"the rules cannot be used, everything is refused: {error}")
+            return self._tools.snapshot(self._epoch, closed_table(modes), key)
 
     async def _remember(self) -> None:
         await self._reports.remember(self._latch)

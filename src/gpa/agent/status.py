@@ -60,7 +60,7 @@ class Parts:
     latch: Part = field(default_factory=Part)
     ebpf: Part = field(default_factory=Part)
     listener: Part = field(default_factory=Part)
-    telemetry: Part = field(default_factory=lambda: Part(STOPPED, "telemetry is not implemented"))
+    telemetry: Part = field(default_factory=lambda: Part(UNKNOWN, "no telemetry is sent"))
 
     def troubles(self) -> list[str]:
         """What is not running of the parts that serve requests; empty when all are."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gpa.endpoints import Endpoint
 
 if TYPE_CHECKING:
-    from gpa.agent.audit import Row
+    from gpa._native.records import AuditRow
     from gpa.agent.identity import Program, User
 
 ROWS: Final = 256
@@ -43,7 +43,7 @@ class Summary:
         self._all: dict[_Row, int] = {}
         self._failed: dict[_Row, int] = {}
 
-    def count(self, row: Row, user: User | None, program: Program | None) -> None:
+    def count(self, row: AuditRow, user: User | None, program: Program | None) -> None:
         """Count one request."""
         self.total += 1
         ip, port = (

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
     import trio
 
-    from gpa.agent.audit import Caller, Row
+    from gpa._native.records import AuditRow, CallerFields
     from gpa.agent.host import KeyStore
-    from gpa.agent.latch import Key
     from gpa.agent.relay import Relay
     from gpa.agent.rules import Policy
     from gpa.endpoints import Endpoint, Mode
@@ -57,12 +56,12 @@ class Tools:
     """
 
     relay: Relay
-    snapshot: Callable[[int, bytes, Key | None], Any]
+    snapshot: Callable[[int, bytes, Any], Any]
     attach: Callable[[Callable[[], socket.socket]], Interception]
     listener: Callable[[], socket.socket]
     connect: Callable[[], Awaitable[trio.abc.Stream]]
     keys: KeyStore
     policy: Policy
-    decode: Callable[[bytes], list[Row]]
-    decode_caller: Callable[[bytes], Caller]
+    decode: Callable[[bytes], list[AuditRow]]
+    decode_caller: Callable[[bytes], CallerFields]
     names: Names = field(default_factory=Names)

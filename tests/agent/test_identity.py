@@ -1,0 +1,71 @@
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from gpa.agent.identity import GONE, NOBODY, NS_PER_TICK, PROCESSES_KEPT, Names
+
+
+def start_of(pid: int) -> int:
+    stat = Path(f"/proc/{pid}/stat").read_bytes()
+    return int(stat[stat.rindex(b")") + 2 :].split()[19]) * NS_PER_TICK + 5
+
+
+def test_a_process_is_described_while_it_is_the_same() -> None:
+    names = Names()
+    pid, start = os.getpid(), start_of(os.getpid())
+    program = names.program(pid, start)
+    assert program.path == str(Path(sys.executable).resolve())
+    assert "pytest" in program.command_line
+    assert names.seen(pid, start)
+    assert names.program(pid, start + NS_PER_TICK) == GONE, "another process had this pid"
+
+
+def test_a_process_that_has_gone_is_described_only_by_what_was_seen() -> None:
+    names = Names()
+    child = subprocess.Popen([str(shutil.which("sleep")), "60"])
+    try:
+        start = start_of(child.pid)
+        for _ in range(100):  # between fork and exec it is still us
+            if "sleep" in Names().program(child.pid, start).command_line:
+                break
+            time.sleep(0.01)
+        before = names.program(child.pid, start)
+        assert before.command_line.endswith("sleep 60")
+    finally:
+        child.kill()
+        child.wait()
+    assert names.program(child.pid, start) == before
+    assert Names().program(child.pid, start) == GONE
+
+
+def test_users() -> None:
+    names = Names()
+    root = names.user(0)
+    assert root.name == "root"
+    assert "root" in root.groups
+    assert names.user(4_000_000_123) == NOBODY
+
+
+def test_caches_are_bounded(tmp_path: Path) -> None:
+    names = Names(tmp_path)
+    for pid in range(PROCESSES_KEPT + 5):
+        assert names.program(pid, 1) == GONE
+    assert not names.seen(0, 1)
+    assert names.seen(PROCESSES_KEPT + 4, 1)
+
+
+def test_a_name_with_parentheses_does_not_shift_the_fields(tmp_path: Path) -> None:
+    folder = tmp_path / "7"
+    folder.mkdir()
+    fields = " ".join(str(n) for n in range(3, 53))
+    (folder / "stat").write_text(f"7 (a) 1 (b)) S {fields.partition(' ')[2]}")
+    (folder / "exe").symlink_to("/bin/x")
+    (folder / "cmdline").write_bytes(b"x\0--password\0secret\0")
+    program = Names(tmp_path).program(7, 22 * NS_PER_TICK)
+    assert program.path == "/bin/x"
+    assert program.command_line == "x --password …"
+    (folder / "stat").write_text("7 (a")
+    assert Names(tmp_path).program(7, 22 * NS_PER_TICK) == GONE

@@ -1,0 +1,216 @@
+"""When rules are compiled anew, and what happens when some of them are broken."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gpa.agent.rules import HostPolicy, closed_table
+from gpa.endpoints import Endpoint, Mode
+from gpa.rules.compile import ExeId, GroupIds
+from gpa.rules.executables import Executables
+from gpa.rules.resolve import NoMatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    import trio
+
+MODES = dict.fromkeys(Endpoint, Mode.ENFORCE)
+IMDS = Endpoint.IMDS
+
+
+class FakeUsers:
+    def __init__(self) -> None:
+        self.uids = {"app": 1000}
+        self.seen: tuple[int, ...] = ()
+
+    def user(self, name: str) -> frozenset[int]:
+        if name not in self.uids:
+            raise NoMatchError("no such user")
+        return frozenset({self.uids[name]})
+
+    def group(self, name: str, seen: Collection[int]) -> GroupIds:
+        self.seen = tuple(seen)
+        return GroupIds(frozenset({50}), frozenset(seen))
+
+
+class NoFiles(Executables):
+    def find(self, path: str) -> frozenset[ExeId]:
+        raise NoMatchError("there is no such file")
+
+
+def item(**more: Any) -> dict[str, object]:
+    base: dict[str, object] = {
+        "id": "host",
+        "mode": "enforce",
+        "defaultAccess": "deny",
+        "rules": {
+            "privileges": [{"name": "p", "path": "/metadata"}],
+            "roles": [{"name": "r", "privileges": ["p"]}],
+            "identities": [{"name": "i", "userName": "app"}],
+            "roleAssignments": [{"role": "r", "identities": ["i"]}],
+        },
+    }
+    return base | more
+
+
+def with_local(name: str = "host") -> str:
+    inner = json.dumps({"id": name, "useLocalFileRules": True})
+    return base64.b64encode(inner.encode()).decode()
+
+
+def items(
+    imds: dict[str, object] | None,
+) -> Mapping[Endpoint, Mapping[str, object] | None]:
+    return MappingProxyType({IMDS: imds, Endpoint.WIRESERVER: None, Endpoint.HOSTGA: None})
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.users = FakeUsers()
+        self.refused = ""
+        self.policy = HostPolicy(folder, self.load, self.users, NoFiles())
+
+    def load(self, table: bytes) -> None:
+        if self.refused and self.refused.encode() in table:
+            raise ValueError("imds.privileges[0]: not a path")
+
+    async def compile(
+        self, raw: dict[str, object] | None, seen: Collection[int] = ()
+    ) -> tuple[dict[str, Any], Any]:
+        compiled = await self.policy.compile(MODES, items(raw), seen)
+        return json.loads(compiled.table)["endpoints"]["imds"], compiled
+
+    def local(self, text: str) -> None:
+        path = self.folder / "IMDS_Rules.json"
+        path.write_text(text)
+        path.chmod(0o600)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_no_item_is_no_rules(bench: Bench) -> None:
+    imds, compiled = await bench.compile(None)
+    assert imds == {"mode": "enforce", "broken": False, "rules": None}
+    assert compiled.ids == {}
+    assert compiled.troubles == ()
+
+
+async def test_an_item_is_compiled_once_while_nothing_changes(bench: Bench) -> None:
+    imds, compiled = await bench.compile(item())
+    assert imds["rules"]["identities"][0]["uids"] == [1000]
+    assert compiled.ids == {IMDS: "host"}
+    assert compiled.names[IMDS].privilege(0) == "p"
+    assert compiled.document["inputRules"]["imds"]["id"] == "host"
+    assert (await bench.compile(item()))[1] is compiled
+
+
+async def test_a_change_of_users_is_in_the_next_table(bench: Bench) -> None:
+    await bench.compile(item())
+    bench.users.uids["app"] = 2000
+    imds, _ = await bench.compile(item())
+    assert imds["rules"]["identities"][0]["uids"] == [2000]
+    del bench.users.uids["app"]
+    imds, compiled = await bench.compile(item())
+    assert imds["rules"]["identities"][0]["uids"] == [], "a name that is not known matches nobody"
+    assert compiled.troubles == ("userName app: no such user",)
+
+
+async def test_groups_are_asked_for_uids_that_were_seen(bench: Bench) -> None:
+    rules = item()
+    rules["rules"]["identities"] = [{"name": "i", "groupName": "g"}]  # type: ignore[index]
+    await bench.compile(rules, [7])
+    assert bench.users.seen == (7,)
+
+
+async def test_an_invalid_first_item_closes_the_endpoint(bench: Bench) -> None:
+    imds, compiled = await bench.compile(item(defaultAccess="maybe"))
+    assert imds["broken"] is True
+    assert compiled.troubles[0].startswith("IMDS: ")
+    assert (await bench.compile(item()))[0]["broken"] is False
+
+
+async def test_an_invalid_later_item_leaves_the_last_valid_one(bench: Bench) -> None:
+    await bench.compile(item())
+    imds, compiled = await bench.compile(item(defaultAccess="maybe"))
+    assert imds["broken"] is False
+    assert imds["rules"]["id"] == "host"
+    assert "the last valid rules stay" in compiled.troubles[0]
+    _, compiled = await bench.compile(item())
+    assert compiled.troubles == ()
+
+
+async def test_rules_that_the_engine_refuses_are_invalid(bench: Bench) -> None:
+    bench.refused = "/metadata"
+    imds, compiled = await bench.compile(item())
+    assert imds["broken"] is True
+    assert "not a path" in compiled.troubles[0]
+
+
+async def test_the_local_file_counts_when_the_host_says_so(bench: Bench) -> None:
+    bench.local('{"id": "mine", "defaultAccess": "allow"}')
+    imds, _ = await bench.compile(item())
+    assert imds["rules"]["defaultAllowed"] is False
+    imds, compiled = await bench.compile(item(id=with_local()))
+    assert imds["rules"]["defaultAllowed"] is True
+    assert compiled.ids[IMDS] == "host-useLocalFileRules-true_mine"
+
+
+async def test_a_changed_local_file_is_seen_at_the_next_poll(bench: Bench) -> None:
+    bench.local('{"defaultAccess": "allow"}')
+    raw = item(id=with_local())
+    assert (await bench.compile(raw))[0]["rules"]["defaultAllowed"] is True
+    bench.local('{"defaultAccess": "deny"}')
+    assert (await bench.compile(raw))[0]["rules"]["defaultAllowed"] is False
+    (bench.folder / "IMDS_Rules.json").unlink()
+    assert (await bench.compile(item(id=with_local(), defaultAccess="allow")))[0]["rules"][
+        "defaultAllowed"
+    ]
+
+
+async def test_a_broken_local_file_closes_the_endpoint_until_it_is_mended(
+    bench: Bench, autojump_clock: trio.abc.Clock
+) -> None:
+    raw = item(id=with_local(), defaultAccess="allow")
+    bench.local("{")
+    imds, compiled = await bench.compile(raw)
+    assert imds["broken"] is True
+    assert "IMDS_Rules.json" in compiled.troubles[0]
+    bench.local("{}")
+    assert (await bench.compile(raw))[0]["broken"] is False
+    (bench.folder / "IMDS_Rules.json").chmod(0o666)
+    imds, _ = await bench.compile(raw)
+    assert imds["broken"] is True, "a change of mode is a change"
+
+
+async def test_a_look_up_that_hangs_keeps_the_answers_from_before(
+    bench: Bench, autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.compile(item())
+    reader, writer = os.pipe()
+
+    def hang(name: str) -> frozenset[int]:
+        os.read(reader, 1)
+        return frozenset()
+
+    monkeypatch.setattr(bench.users, "user", hang)
+    imds, _ = await bench.compile(item())
+    assert imds["rules"]["identities"][0]["uids"] == [1000]
+    os.close(writer)
+
+
+def test_a_closed_table_refuses_everything() -> None:
+    table = json.loads(closed_table(MODES))["endpoints"]
+    assert all(entry["broken"] and entry["rules"] is None for entry in table.values())
+    assert set(table) == {"imds", "wireserver", "hostga"}
