@@ -19,3 +19,5 @@ pub use verdict::{Grounds, Verdict};
 
 #[cfg(test)]
 mod corpus_tests;
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,8 @@ pub(super) struct Endpoints {
 pub(super) struct Entry {
     pub(super) mode: super::Mode,
     pub(super) broken: bool,
+    // Derived code takes an Option that is not there for None, which here would open: it must be said.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) rules: Option<RuleTable>,
 }
 
@@ -85,10 +87,14 @@ pub(super) struct Privilege {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Identity {
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) uids: Option<Vec<u32>>,
     /// Place in the list of groups.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) group: Option<u16>,
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) exes: Option<Vec<(u32, u64, i64, u32)>>,
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) process_name: Option<String>,
 }
 

@@ -130,7 +130,7 @@ def test_the_check_hands_over_one_table_and_translates_the_answer() -> None:
 
     def refuse(table: bytes) -> None:
         assert json.loads(table)["endpoints"]["imds"]["rules"]["privileges"][0]["path"] == "/M"
-        raise ValueError("imds.rules.privileges[0].path: the path has dot segments")
+        raise RulesError("imds.rules.privileges[0].path: the path has dot segments")
 
     with pytest.raises(RulesError, match=re.escape("rules.privileges[0].path: the path")) as caught:
         compiler.table_check(refuse)(rules)
