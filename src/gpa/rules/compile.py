@@ -100,7 +100,8 @@ def table_check(load: Callable[[bytes], object]) -> Callable[[Rules], None]:
     """A check that the engine can use rules: paths and queries have a canonical form.
 
     Args:
-        load: takes a table, as `lambda table: gpa._native.Snapshot(0, table)`; raises `RulesError`.
+        load: takes a table, as `lambda table: gpa._native.Snapshot(0, table)`; raises
+            `RulesError` or `ValueError` for one that it cannot use.
     """
 
     def check(rules: Rules) -> None:
@@ -108,7 +109,7 @@ def table_check(load: Callable[[bytes], object]) -> Callable[[Rules], None]:
         table = {e.value: entry if e is Endpoint.IMDS else NO_RULES for e in Endpoint}
         try:
             load(msgspec.json.encode({"endpoints": table}))
-        except RulesError as error:
+        except (RulesError, ValueError) as error:
             place, _, message = str(error).removeprefix(f"{Endpoint.IMDS.value}.").partition(": ")
             summary = f"the rules cannot be used: {place}: {message}"
             raise RulesError(summary, ((place, message),)) from None
