@@ -21,10 +21,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from gpa.demo import cgroups, machine, network, registry
-from gpa.demo.services import AgentProcess, gpa_command, gpa_environment
+from gpa.demo.agent import AgentProcess
+from gpa.demo.emulator import EmulatorProcess
+from gpa.demo.services import Service, gpa_command, gpa_environment
 from gpa.demo.signals import shielded
 from gpa.errors import GpaError
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from gpa.demo.services import Service
+T = TypeVar("T", bound=Service)
 
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
 
@@ -295,6 +297,20 @@ class Lab:
 
     # --- services ---------------------------------------------------------------------------------
 
+    def start_emulator(self, scenario: str = "") -> EmulatorProcess:
+        """Start the emulated host, and wait until it listens.
+
+        Args:
+            scenario: TOML in the sense of docs/emulator.md; empty: everything is enforced.
+
+        Raises:
+            UnavailableError: it ended or did not listen in time.
+        """
+        emulator = EmulatorProcess(self, HOST, scenario)
+        self._services.append(emulator)
+        emulator.start()
+        return emulator
+
     def start_agent(
         self, overrides: Mapping[str, object] | None = None, *, wait: bool = True
     ) -> AgentProcess:
@@ -311,6 +327,22 @@ class Lab:
         self._services.append(agent)
         agent.start(wait=wait)
         return agent
+
+    def records(self) -> list[dict[str, Any]]:
+        """What arrived at the host (docs/emulator.md)."""
+        return self._only(EmulatorProcess).records()
+
+    def control(self, method: str, path: str, document: object = None) -> Any:
+        """One call of the host's control API (docs/emulator.md)."""
+        return self._only(EmulatorProcess).control(method, path, document)
+
+    def set_rules(self, name: str, rules: Mapping[str, object] | bytes | None) -> None:
+        """Write the agent's local rules file `IMDS` or `WireServer`; None removes it."""
+        self._only(AgentProcess).set_rules(name, rules)
+
+    def _only(self, kind: type[T]) -> T:
+        """The service of that kind; there is one, since its addresses can be taken once."""
+        return next(service for service in self._services if isinstance(service, kind))
 
 
 def _reap(process: subprocess.Popen[Any]) -> None:

@@ -89,8 +89,10 @@ def tool(words: Sequence[str | os.PathLike[str]], text: str = "") -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotCreateError(f"cannot run {name}: {error}") from error
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise CannotCreateError(f"{name}: {lines[-1]}")
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        if "not permitted" in last:
+            last += " (root without CAP_SYS_ADMIN, as in a container: give it a privileged one)"
+        raise CannotCreateError(f"{name}: {last}")
     return done.stdout
 
 

@@ -1,0 +1,164 @@
+"""The scenes, in the order in which they are played. To add one, append to `SCENES`.
+
+The host's rules are those of `host.py`: everybody may read the instance's metadata, one program of
+one user may have a token. WireServer and HostGAPlugin are root's, whatever the rules say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gpa.demo.host import TOKEN_PROGRAM, TOKEN_USER
+from gpa.demo.lab import AROUND, GUEST
+from gpa.demo.stage import (
+    GOAL_STATE,
+    INSTANCE,
+    LISTENER,
+    TOKEN,
+    VERSIONS,
+    Expected,
+    Request,
+    Stage,
+    Who,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpa.demo.stage import Answer
+
+USER: Final = "nobody"
+"""An ordinary user, whom every Linux has."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One thing that happens, and what should come of it.
+
+    Attributes:
+        name: two or three words with hyphens, for `--json` and for people who talk about it.
+        story: one sentence: what it shows.
+        who: who asks.
+        what: what for.
+        expected: what should come of it.
+        play: does it; `Stage.ask` unless told otherwise.
+        needs: a program without which it is left out.
+    """
+
+    name: str
+    story: str
+    who: Who
+    what: Request
+    expected: Expected
+    play: Callable[[Stage, Who, Request], Answer] = Stage.ask
+    needs: str = ""
+
+
+ALLOWED: Final = Expected(200, "allow", "default_allow", "valid")
+NOT_ROOT: Final = Expected(403, "deny", "not_root", "nothing")
+UNSIGNED: Final = Expected(401, "none", None, "unsigned")
+
+SCENES: list[Scene] = [
+    Scene(
+        "root-imds",
+        "root reads the metadata of the instance: signed on the way, verified by the host",
+        Who("root"),
+        INSTANCE,
+        ALLOWED,
+    ),
+    Scene(
+        "user-imds",
+        "so does an ordinary user",
+        Who(USER),
+        INSTANCE,
+        ALLOWED,
+    ),
+    Scene(
+        "user-curl",
+        "and so does any program, unchanged",
+        Who(USER, program="curl"),
+        INSTANCE,
+        ALLOWED,
+        play=Stage.curl,
+        needs="curl",
+    ),
+    Scene(
+        "mapped-address",
+        "a v4-mapped address on an IPv6 socket, as Java and .NET connect, is no way around",
+        Who(USER, family="inet6", note="AF_INET6"),
+        INSTANCE,
+        ALLOWED,
+    ),
+    Scene(
+        "root-wireserver",
+        "root reads the goal state",
+        Who("root"),
+        GOAL_STATE,
+        ALLOWED,
+    ),
+    Scene(
+        "root-hostga",
+        "and asks the host's plugin",
+        Who("root"),
+        VERSIONS,
+        ALLOWED,
+    ),
+    Scene(
+        "user-wireserver",
+        "an ordinary user does not get the goal state",
+        Who(USER),
+        GOAL_STATE,
+        NOT_ROOT,
+    ),
+    Scene(
+        "group-zero",
+        "nor does he with root's group: root is uid 0",
+        Who(USER, gid=0, note="gid 0"),
+        GOAL_STATE,
+        NOT_ROOT,
+    ),
+    Scene(
+        "around-the-agent",
+        "sent around the agent the same request has no signature, and the host refuses it",
+        Who(USER, place=AROUND, note="around"),
+        GOAL_STATE,
+        UNSIGNED,
+    ),
+    Scene(
+        "nested-guest",
+        "so it does for the root of a guest whose packets the VM only routes",
+        Who("root", place=GUEST, note="nested guest"),
+        GOAL_STATE,
+        UNSIGNED,
+    ),
+    Scene(
+        "dropped-root",
+        "who connects as root and becomes another then is judged as who connected",
+        Who(USER, drop="after", note="connected as root"),
+        GOAL_STATE,
+        ALLOWED,
+    ),
+    Scene(
+        "one-program",
+        "a rule lets one program of one user have a token",
+        Who(TOKEN_USER, program=TOKEN_PROGRAM),
+        TOKEN,
+        Expected(200, "allow", "rule_matched", "valid"),
+    ),
+    Scene(
+        "other-program",
+        "another program of the same user gets none",
+        Who(TOKEN_USER, program="other-tool"),
+        TOKEN,
+        Expected(403, "deny", "no_identity_matched", "nothing"),
+    ),
+    Scene(
+        "straight-to-the-port",
+        "who connects to the agent itself was not redirected: nobody can say what he wants",
+        Who("root"),
+        Request(LISTENER, INSTANCE.target),
+        Expected(421, "refuse", "misdirected", "nothing"),
+    ),
+]
+"""Played in this order."""
