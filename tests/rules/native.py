@@ -42,6 +42,11 @@ def ident(caller: Caller, endpoint: str) -> bytes:
     return _IDENT.pack(*counts, *process, *places, b"", b"", _ABI, flags, name)
 
 
+def load(table: bytes) -> object:
+    """Take a table, or raise `RulesError`."""
+    return ENGINE(0, table)
+
+
 class NativeSnapshot:
     """A snapshot of one endpoint's rules."""
 

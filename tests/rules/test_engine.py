@@ -7,10 +7,12 @@ from random import Random
 
 import pytest
 from tests.rules import corpus, generate, oracle
-from tests.rules.native import NativeSnapshot, needs_engine
+from tests.rules.native import NativeSnapshot, ident, load, needs_engine
 
 from gpa.endpoints import Endpoint, Mode
-from gpa.rules.compile import compile_table
+from gpa.errors import RulesError
+from gpa.rules.compile import compile_table, table_check
+from gpa.rules.model import Privilege, Rules
 
 BATCHES = 20
 SETS = 50 if os.environ.get("CI") else 10
@@ -61,3 +63,18 @@ def test_one_snapshot_holds_all_endpoints() -> None:
             target = generate.request(random, rules["privileges"] if rules else [])
             wanted = oracle.decide(machine, modes[endpoint], endpoint, rules, caller, target)
             assert snapshot.decide(endpoint, caller, target) == wanted
+
+
+@needs_engine
+@pytest.mark.parametrize("path", ["/a/../b", "/a//b", "/%2E/a", "/a%2fb", "/a;b", "/%252e", "a"])
+def test_a_path_that_no_request_can_have_is_found_by_the_engine(path: str) -> None:
+    check = table_check(load)
+    good = Privilege("good", "/metadata/%69nstance", (("100%", "a=b&c"),))
+    check(Rules(privileges=(good,)))
+    with pytest.raises(RulesError) as caught:
+        check(Rules(privileges=(good, Privilege("bad", path))))
+    assert caught.value.problems[0][0] == "rules.privileges[1].path"
+
+
+def test_the_callers_record_has_the_size_that_the_kernel_writes() -> None:
+    assert len(ident(generate.caller(Random(1)), "imds")) == 240  # noqa: S311 - the same
