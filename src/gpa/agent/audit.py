@@ -195,21 +195,18 @@ class Auditor:
 
     def lines(self, rows: Iterable[AuditRow]) -> tuple[bytes, bytes]:
         """Lines for the audit file and for the connection log; blocking, for a worker thread."""
+        rows = list(rows)
+        programs = self._describe(rows)
         audit, connections = bytearray(), bytearray()
-        described = 0
         for row in rows:
             rule = self.epochs.rule(row)
             allowed = row["decision"] == ALLOW
             caller, user, program = row["caller"], None, None
             if caller is not None:
                 user = self._names.user(caller["uid"])
+                program = programs.get((caller["tgid"], caller["start_boottime"]))
                 if len(self.seen_uids) < UIDS_KEPT:
                     self.seen_uids.add(caller["uid"])
-                process = (caller["tgid"], caller["start_boottime"])
-                known = self._names.seen(*process)
-                if known or not allowed or described < DESCRIBED_PER_BATCH:
-                    described += not known
-                    program = self._names.program(*process)
             self._summary.count(row, user, program)
             if allowed:
                 audit += allowed_line(short_record(row, rule))
@@ -220,3 +217,18 @@ class Auditor:
                 audit += line(record)
             connections += connection_line(row, record)
         return bytes(audit), bytes(connections)
+
+    def _describe(self, rows: Iterable[AuditRow]) -> dict[tuple[int, int], Program]:
+        """Look at the processes before anything else: many live for milliseconds."""
+        programs: dict[tuple[int, int], Program] = {}
+        described = 0
+        for row in rows:
+            caller = row["caller"]
+            if caller is None:
+                continue
+            process = (caller["tgid"], caller["start_boottime"])
+            known = self._names.seen(*process)
+            if known or row["decision"] != ALLOW or described < DESCRIBED_PER_BATCH:
+                described += not known
+                programs[process] = self._names.program(*process)
+        return programs
