@@ -34,9 +34,15 @@ ROOT, USER = b"root", b"user"
 
 
 @pytest.fixture
-def clock() -> trio.testing.MockClock:
-    # Threads work between two jumps: the clock waits until nothing has happened for a moment.
-    return trio.testing.MockClock(autojump_threshold=0.03)
+def clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    """A clock that jumps; it does not see threads work, so what they would do is done in place."""
+
+    async def in_place(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return work(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", in_place)
+    return trio.testing.MockClock(autojump_threshold=0)
 
 
 class FakeInterception:
