@@ -27,7 +27,7 @@ pub fn store(folder: &Path, record: &KeyRecord) -> Result<KeyRecord, Fault> {
     if let Err(error) = write(&temporary, record.json()) {
         // A full disk must not keep half a key.
         let _ = remove(&temporary);
-        return Err(Fault::File("write the key to", temporary, error));
+        return Err(Fault::File("store the key in", folder.to_owned(), error));
     }
     let placed = keep_other(&path, record.json()).and_then(|()| fs::rename(&temporary, &path));
     if let Err(error) = placed {

@@ -21,6 +21,7 @@ from gpa.errors import (
     HostError,
     HostStatusError,
     HostUnreachableError,
+    KeyFileError,
 )
 
 if TYPE_CHECKING:
@@ -222,10 +223,13 @@ async def test_a_stored_key_needs_one_question(shell: Shell, fakes: Any) -> None
 async def test_a_full_disk_is_one_line_and_the_key_is_not_attested(
     shell: Shell, fakes: Any
 ) -> None:
-    shell.keys.given.append(CannotCreateError("cannot write the key: no space left on device"))
+    shell.keys.given.append(KeyFileError("cannot store the key in /k: no space left"))
     shell.answers = [(200, {}, status_body())]
     log = await shell.round()
-    assert log[-1] == "!cannot write the key: no space left on device"
+    assert (
+        log[-1]
+        == "!cannot store the key in /k: no space left; mend that, the key is asked for again"
+    )
     assert "attest" not in log
     assert shell.latch.key is None
     shell.keys.given.append(fakes.Key(G1))

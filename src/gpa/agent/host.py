@@ -25,6 +25,7 @@ from gpa.errors import (
     HostError,
     HostStatusError,
     HostUnreachableError,
+    KeyFileError,
     KeyMissingError,
 )
 
@@ -320,6 +321,9 @@ class LatchShell:
     async def _acquire(self) -> list[Action]:
         try:
             return self._latch.acquired(await self._channel.acquire(self._keys))
+        except KeyFileError as error:
+            # A full disk, say: without the stored key nothing is attested, and nothing is signed.
+            return self._latch.acquire_failed(f"{error}; mend that, the key is asked for again")
         except GpaError as error:
             return self._latch.acquire_failed(str(error))
 
