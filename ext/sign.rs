@@ -140,12 +140,12 @@ impl SigningKey {
     ) -> Signature {
         let mut message = Message::new(&self.mac);
         message.push(method);
-        message.push(b"\n");
+        message.push_byte(b'\n');
         message.push(body);
-        message.push(b"\n");
+        message.push_byte(b'\n');
         message.push_fields(fields);
         message.push(path);
-        message.push(b"\n");
+        message.push_byte(b'\n');
         message.push_parameters(query.unwrap_or_default());
         message.finish()
     }
@@ -197,13 +197,27 @@ impl Message {
         self.used += bytes.len();
     }
 
-    fn push_lower(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(BLOCK) {
-            let mut lower = [0; BLOCK];
-            let lower = &mut lower[..part.len()];
-            lower.copy_from_slice(part);
-            lower.make_ascii_lowercase();
-            self.push(lower);
+    fn push_byte(&mut self, byte: u8) {
+        if let Some(place) = self.buffer.get_mut(self.used) {
+            *place = byte;
+            self.used += 1;
+        } else {
+            self.push(&[byte]);
+        }
+    }
+
+    fn push_lower(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.used == BUFFER {
+                Self::update(&mut self.mac, &self.buffer);
+                self.used = 0;
+            }
+            let room = &mut self.buffer[self.used..];
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            room[..now.len()].copy_from_slice(now);
+            room[..now.len()].make_ascii_lowercase();
+            self.used += now.len();
+            bytes = later;
         }
     }
 
@@ -214,9 +228,9 @@ impl Message {
             let next = fields.next();
             if next.is_none_or(|(name, _)| !name.eq_ignore_ascii_case(current.0)) {
                 self.push_lower(current.0);
-                self.push(b":");
+                self.push_byte(b':');
                 self.push(trim(current.1));
-                self.push(b"\n");
+                self.push_byte(b'\n');
             }
             match next {
                 Some(next) => current = next,
@@ -247,18 +261,18 @@ impl Message {
 
         let mut run = 0; // where those begin that are equal when written together
         for (at, pair) in sorted.iter().enumerate() {
-            if sorted[run].written_together().ne(pair.written_together()) {
-                run = at;
-            }
-            if sorted[run..at].contains(pair) {
-                continue;
-            }
             if at > 0 {
-                self.push(b"&");
+                if sorted[run].written_together().ne(pair.written_together()) {
+                    run = at;
+                }
+                if sorted[run..at].contains(pair) {
+                    continue;
+                }
+                self.push_byte(b'&');
             }
             self.push_lower(pair.name);
             if !pair.value.is_empty() {
-                self.push(b"=");
+                self.push_byte(b'=');
                 self.push(pair.value);
             }
         }

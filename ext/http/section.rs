@@ -79,6 +79,7 @@ impl Section {
         Self { start, line: start, scanned: start, fields: 0 }
     }
 
+    #[inline]
     pub(super) fn next(&mut self, buf: &[u8]) -> Result<Line, Fault> {
         let Some(first) = buf.get(self.line) else {
             return if self.line - self.start >= SECTION_LIMIT { Err(Fault::TooLarge) } else { Ok(Line::Incomplete) };
@@ -122,32 +123,30 @@ impl Section {
 }
 
 /// `field-line = field-name ":" OWS field-value OWS`, the bytes from `start` to `cr`.
+#[inline]
 fn field(buf: &[u8], start: usize, cr: usize) -> Result<FieldSpan, Fault> {
     let line = &buf[start..cr];
-    let mut prefix = 0;
-    let mut length = 0;
-    for byte in line {
-        if !grammar::is_token_byte(*byte) {
-            break;
-        }
-        if length < 8 {
-            prefix |= u64::from(byte.to_ascii_lowercase()) << (56 - 8 * length);
-        }
-        length += 1;
-    }
+    let length = line.iter().take_while(|byte| grammar::is_token_byte(**byte)).count();
     // RFC 9112, section 5.1: no whitespace is allowed between the field name and colon. An empty name, a line that
     // begins with white space and a name with other characters end here, too.
     if length == 0 || line.get(length) != Some(&b':') || grammar::has_control(&line[length..]) {
         return Err(Fault::Malformed);
     }
-    let after = &line[length + 1..];
-    let value = grammar::trim(after);
-    let value_start = cr - grammar::trim_start(after).len();
+    let value = grammar::trim_start(&line[length + 1..]);
+    let value_start = cr - value.len();
+    let value = grammar::trim(value);
     Ok(FieldSpan {
         name: Span::new(start, start + length),
         value: Span::new(value_start, value_start + value.len()),
         line_end: offset(cr + 2),
         forwarded: true,
-        prefix,
+        prefix: prefix(&line[..length]),
     })
+}
+
+fn prefix(name: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let length = name.len().min(8);
+    first[..length].copy_from_slice(&name[..length]);
+    u64::from_be_bytes(first.map(|byte| byte.to_ascii_lowercase()))
 }

@@ -1,7 +1,4 @@
-//! The steady state: after the first requests, no step of a request allocates, and each is short.
-
-use std::hint::black_box;
-use std::time::Instant;
+//! The steady state: after the first requests, no step of a request allocates.
 
 use super::{DATE, key};
 use crate::caller::Endpoint;
@@ -72,50 +69,4 @@ fn nothing_is_allocated_once_the_buffers_have_grown() {
         }
     }
     assert_eq!(allocations(), before);
-}
-
-/// For eyes: `cargo test --release -- --ignored --nocapture steady`. The gate is in `benches/`.
-#[test]
-#[ignore = "prints figures, proves nothing in a debug build"]
-fn figures() {
-    const ROUNDS: u32 = 200_000;
-    let (mut head, mut canonical, key, mut out) = (RequestHead::new(), Canonical::new(), key(), Vec::new());
-    let time = |name: &str, mut step: Box<dyn FnMut() + '_>| {
-        let best = (0..5).map(|_| {
-            let start = Instant::now();
-            (0..ROUNDS).for_each(|_| step());
-            start.elapsed() / ROUNDS
-        });
-        println!("{name}: {:?}", best.min().unwrap());
-    };
-    time(
-        "parse",
-        Box::new(|| {
-            head.clear();
-            let _ = black_box(head.parse(black_box(TYPICAL)));
-        }),
-    );
-    let _ = head.parse(TYPICAL);
-    let head = &head;
-    time(
-        "canonical form",
-        Box::new(|| canonical.canonicalise(head.path(black_box(TYPICAL)), head.query(TYPICAL)).unwrap()),
-    );
-    let forward = Forward {
-        buf: TYPICAL,
-        head,
-        endpoint: Endpoint::Imds,
-        is_root: false,
-        date: DATE,
-        body: None,
-        streamed_length: None,
-        key: Some(&key),
-    };
-    for (name, key) in [("write and sign", Some(&key)), ("write", None)] {
-        let mut step = || {
-            out.clear();
-            black_box(write_request(&mut out, black_box(&Forward { key, ..forward })));
-        };
-        time(name, Box::new(&mut step));
-    }
 }
