@@ -1,7 +1,5 @@
 //! The kernel, behind safe signatures: the only place of the crate with `unsafe`.
 
-#[cfg(test)]
-pub(crate) mod counting;
 pub mod epoll;
 pub mod fd;
 pub mod mem;

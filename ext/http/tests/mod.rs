@@ -1,4 +1,4 @@
-//! Whole messages, in and out: the corpus of `tests/vectors/http`, properties, and what a request costs.
+//! Whole messages, in and out: the corpus of `tests/vectors/http`, and properties.
 //!
 //! Each message is read three ways: whole, byte by byte, and with trailing bytes. All must end the same.
 
@@ -10,7 +10,6 @@ mod reference;
 mod refusals;
 mod requests;
 mod signatures;
-mod steady;
 
 use super::head::RequestHead;
 use super::{Framing, Progress};
