@@ -64,3 +64,10 @@ def test_a_decision(
 def test_a_table_of_ten_thousand_privileges_is_loaded(benchmark: BenchmarkFixture) -> None:
     data = table(*SIZES[-1])
     assert benchmark(Snapshot, 7, data).epoch == 7
+
+
+@pytest.mark.benchmark(group="call")
+def test_a_call_that_does_nothing(benchmark: BenchmarkFixture) -> None:
+    """What the way from Python into the library and back costs; part of every figure here."""
+    snapshot = Snapshot(9, table(1, 1))
+    assert benchmark(lambda: snapshot.epoch) == 9

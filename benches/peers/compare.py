@@ -1,9 +1,11 @@
-"""The agent beside haproxy in one run: requests per second and CPU per request, as ratios.
+"""The agent beside haproxy as a plain reverse proxy, in one run on one machine.
 
-`make bench-peers` (root, haproxy and wrk from the distribution). Everything happens in a network
-namespace and child cgroups of its own. The host is haproxy too: it answers a static KiB, the
-emulator has the secure channel only. Both proxies face the same load in turn, several rounds,
-interleaved; CPU is user + system time of the proxy's cgroup (`cpu.stat`) over requests answered.
+    sudo .venv/bin/python benches/peers/compare.py [--seconds 5] [--rounds 3] [--json]
+
+haproxy identifies nobody, decides nothing, signs nothing and logs nothing; the agent does all four.
+The host is a haproxy as well, which returns 1 KiB from memory; wrk asks. The rounds are interleaved
+and each way's median round counts. CPU is user and system time of the proxy's processes over
+requests answered; the client's and the host's are not in it. Needs root, haproxy and wrk.
 """
 
 from __future__ import annotations
@@ -16,245 +18,262 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-PAYLOAD = "x" * 1024
-CONNECTIONS = 64
-CURL = ["curl", "-s", "-o", "/dev/null", "-m", "5", "-w", "%{http_code}", "-H", "Metadata:true"]
-TARGET = "/metadata/instance?api-version=2021-02-01"
+from gpa.demo import cgroups
+from gpa.demo.lab import AROUND, HOST, VM, Lab, Place
+from gpa.errors import GpaError, UnavailableError
 
-UPSTREAM = """
+IMDS = "169.254.169.254"
+TARGET = "/metadata/instance?api-version=2021-02-01"
+PEER = Place(AROUND.netns, "peer")
+PEER_PORT = 8080
+
+PLAIN_HOST = f"""
 global
   nbthread 1
-  maxconn 20000
 defaults
   mode http
   timeout client 60s
+  timeout http-keep-alive 60s
   timeout connect 5s
   timeout server 60s
 frontend host
-  bind 169.254.169.254:80
-  http-request return status 200 content-type application/json string {payload}
+  bind {IMDS}:80
+  http-request return status 200 content-type text/plain string {"x" * 1024}
 """
 
-PEER = """
+PROXY = f"""
 global
   nbthread 1
-  maxconn 20000
 defaults
   mode http
+  http-reuse always
   timeout client 60s
+  timeout http-keep-alive 60s
   timeout connect 5s
   timeout server 60s
-  http-reuse always
-frontend peer
-  bind 127.0.0.1:3081
-  default_backend host
-backend host
-  server host 169.254.169.254:80
-"""
-
-CLOSING = """
-request = function()
-  return wrk.format("GET", nil, {["Metadata"]="true", ["Connection"]="close"})
-end
+frontend proxy
+  bind 127.0.0.1:{PEER_PORT}
+  default_backend imds
+backend imds
+  server imds {IMDS}:80
 """
 
 
-def cgroup_mount() -> Path:
-    """Where cgroup v2 is mounted."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        if right.startswith("cgroup2 "):
-            return Path(left.split()[4])
-    sys.exit("no cgroup v2")
+@dataclass(frozen=True)
+class Way:
+    """A way for requests to go: where wrk runs, what it asks, whose CPU is counted."""
+
+    name: str
+    place: Place
+    address: str
+    cgroup: str | None
 
 
-class Bench:
-    """One laboratory: cgroups `agent`, `peer`, `client`, `host` below one of this run."""
+@dataclass(frozen=True)
+class Figure:
+    """One round: microseconds, but for requests."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.folder = folder
-        self.root = cgroup_mount() / f"gpa-bench-{os.getpid()}"
-        self.stack = stack
-        stack.callback(self._remove)
-        self.inside = self.root / "inside"
-        self.groups = {
-            "agent": self.inside / "agent",
-            "client": self.inside / "client",
-            "peer": self.root / "peer",
-            "host": self.root / "host",
-        }
-        for group in self.groups.values():
-            group.mkdir(parents=True, exist_ok=True)
-
-    def _remove(self) -> None:
-        for group in sorted(self.root.rglob("*"), reverse=True):
-            if group.is_dir():
-                with suppress(OSError):
-                    group.rmdir()
-        with suppress(OSError):
-            self.root.rmdir()
-
-    def start(self, group: str, *argv: str | Path) -> subprocess.Popen[str]:
-        """Start a process in a cgroup; it is ended with the bench."""
-        procs = self.groups[group] / "cgroup.procs"
-        log = self.stack.enter_context((self.folder / f"{group}.log").open("a"))
-        process = subprocess.Popen(
-            ["sh", "-c", f'echo $$ > {procs} && exec "$@"', "sh", *map(str, argv)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-        def end() -> None:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-        self.stack.callback(end)
-        return process
-
-    def cpu(self, group: str) -> int:
-        """CPU time of a cgroup and those below, µs."""
-        text = (self.groups[group] / "cpu.stat").read_text()
-        return int(re.search(r"usage_usec (\d+)", text)[1])  # type: ignore[index]
-
-    def load(self, url: str, *, close: bool, seconds: int) -> tuple[int, float]:
-        """Requests answered and requests per second; anything but 2xx ends the bench."""
-        script = self.folder / "close.lua"
-        script.write_text(CLOSING)
-        argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", "Metadata: true"]
-        if close:
-            argv += ["-s", str(script)]
-        procs = self.groups["client"] / "cgroup.procs"
-        done = subprocess.run(
-            ["sh", "-c", f'echo $$ > {procs} && exec "$@"', "sh", *argv, url],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=seconds + 60,
-        )
-        if "Non-2xx" in done.stdout:
-            sys.exit(f"{url}: not every answer was a 2xx\n{done.stdout}")
-        count = int(re.search(r"(\d+) requests in", done.stdout)[1])  # type: ignore[index]
-        rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])  # type: ignore[index]
-        return count, rate
+    requests: int
+    per_second: float
+    p50: float
+    p99: float
+    cpu_per_request: float | None
 
 
-def wait_for(check: str, what: str) -> None:
-    """Wait up to 15 s until `curl` gets a 200."""
-    for _ in range(150):
-        done = subprocess.run(
-            [*CURL, check],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.stdout == "200":
-            return
-        time.sleep(0.1)
-    sys.exit(f"{what} does not answer")
+WAYS = (
+    Way("direct", AROUND, IMDS, None),
+    Way("haproxy", AROUND, f"127.0.0.1:{PEER_PORT}", PEER.cgroup),
+    Way("gpa", VM, IMDS, "vm/service"),
+)
 
 
-def prepare(bench: Bench) -> subprocess.Popen[str]:
-    """Addresses, host, peer and agent; returns the agent."""
-    for command in (
-        ["ip", "link", "set", "lo", "up"],
-        ["ip", "addr", "add", "169.254.169.254/32", "dev", "lo"],
-        ["ip", "addr", "add", "168.63.129.16/32", "dev", "lo"],
-    ):
-        subprocess.run(command, check=True)
-    folder = bench.folder
-    (folder / "host.cfg").write_text(UPSTREAM.format(payload=PAYLOAD))
-    (folder / "peer.cfg").write_text(PEER)
-    bench.start("host", "haproxy", "-f", folder / "host.cfg")
-    bench.start("peer", "haproxy", "-f", folder / "peer.cfg")
-    scenario = folder / "scenario.toml"
-    scenario.write_text('[channel]\nversion = "1.0"\nstate = "WireserverAndImds"\n')
-    bench.start(
-        "host",
-        *(sys.executable, "-m", "gpa", "emulate", "--wireserver", "168.63.129.16:80"),
-        *("--scenario", scenario),
+def cpu_of(lab: Lab, cgroup: str) -> float:
+    """Microseconds of CPU that the living processes of a cgroup have used."""
+    ticks = 0
+    for pid in cgroups.members(lab.cgroup / cgroup):
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(words[11]) + int(words[12])
+    return ticks * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+def micros(text: str) -> float:
+    """`1.23ms` as wrk writes it, in microseconds."""
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
+
+
+def measure(lab: Lab, way: Way, options: argparse.Namespace, *, keep: bool) -> Figure:
+    """One round of wrk.
+
+    Raises:
+        UnavailableError: an answer was not 200, or a connection failed.
+    """
+    command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "--latency"]
+    command += ["-H", "Metadata: true", *([] if keep else ["-H", "Connection: close"])]
+    before = cpu_of(lab, way.cgroup) if way.cgroup else 0.0
+    run = lab.run_as(
+        0,
+        0,
+        [*command, f"http://{way.address}{TARGET}"],
+        place=way.place,
+        timeout=options.seconds + 20,
     )
-    config = {
-        f"{name}Folder": str(folder / name) for name in ("log", "event", "latchKey", "rules", "run")
-    }
-    config |= {"pinFolder": str(folder / "bpf" / "gpa"), "cgroupRoot": str(bench.inside)}
-    (folder / "bpf").mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", folder / "bpf"], check=True)
-    bench.stack.callback(lambda: subprocess.run(["umount", folder / "bpf"], check=False))
-    path = folder / "config.json"
-    path.write_text(json.dumps(config))
-    detach = [sys.executable, "-m", "gpa", "detach", "--config", str(path)]
-    bench.stack.callback(lambda: subprocess.run(detach, check=False))
-    agent = bench.start("agent", sys.executable, "-m", "gpa", "run", "--config", path)
-    (bench.groups["client"] / "cgroup.procs").write_text(str(os.getpid()))
-    wait_for(f"http://169.254.169.254{TARGET}", "the agent")
-    wait_for(f"http://127.0.0.1:3081{TARGET}", "haproxy")
-    return agent
+    after = cpu_of(lab, way.cgroup) if way.cgroup else 0.0
+    text = run.stdout
+    if run.returncode or "Non-2xx" in text:
+        raise UnavailableError(f"{way.name}: not every answer was 200: {text} {run.stderr}")
+    # wrk counts the end of a connection that was announced as a read error: only others matter.
+    errors = re.search(r"Socket errors: connect (\d+), read \d+, write (\d+), timeout (\d+)", text)
+    if errors and any(int(n) for n in errors.groups()):
+        raise UnavailableError(f"{way.name}: {errors[0]}")
+    requests = int(re.search(r"(\d+) requests in", text)[1])  # type: ignore[index]
+    return Figure(
+        requests=requests,
+        per_second=float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),  # type: ignore[index]
+        p50=micros(re.search(r"50%\s+(\S+)", text)[1]),  # type: ignore[index]
+        p99=micros(re.search(r"99%\s+(\S+)", text)[1]),  # type: ignore[index]
+        cpu_per_request=(after - before) / requests if way.cgroup else None,
+    )
 
 
-def measure(bench: Bench, rounds: int, seconds: int) -> dict[str, dict[str, float]]:
-    """Medians per proxy and kind of load."""
-    urls = {"agent": f"http://169.254.169.254{TARGET}", "peer": f"http://127.0.0.1:3081{TARGET}"}
-    rows: dict[str, dict[str, float]] = {}
-    for kind, close in (("kept-alive", False), ("new connection", True)):
-        samples: dict[str, list[tuple[float, float]]] = {"agent": [], "peer": []}
-        for _ in range(rounds):
-            for group, url in urls.items():
-                before = bench.cpu(group)
-                count, rate = bench.load(url, close=close, seconds=seconds)
-                samples[group].append(((bench.cpu(group) - before) / count, rate))
-        rows[kind] = {
-            f"{group}_{name}": statistics.median(sample[at] for sample in samples[group])
-            for group in urls
-            for at, name in enumerate(("cpu_us", "per_second"))
+def start_haproxy(lab: Lab, name: str, config: str, place: Place) -> None:
+    """Start it in the foreground; it dies with the laboratory."""
+    path = lab.folder / f"{name}.cfg"
+    path.write_text(config)
+    # The master-less foreground mode: one process, which is what is measured.
+    process = lab.spawn(0, 0, ["haproxy", "-db", "-f", path], place=place, stderr=subprocess.STDOUT)
+    time.sleep(0.5)
+    if process.poll() is not None:
+        raise UnavailableError(f"haproxy did not start: {process.stdout and process.stdout.read()}")
+
+
+def rss(lab: Lab, cgroup: str) -> float:
+    """Resident memory of the living processes of a cgroup, MiB."""
+    pages = 0
+    for pid in cgroups.members(lab.cgroup / cgroup):
+        pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+FIRST_SIGNED = f"""
+import socket, time
+request = b"GET {TARGET} HTTP/1.1\\r\\nHost: {IMDS}\\r\\nMetadata: true\\r\\n\\r\\n"
+while True:
+    try:
+        with socket.create_connection(("{IMDS}", 80), timeout=10) as s:
+            s.sendall(request)
+            if b"x-ms-azure-host-authorization: value" in s.recv(65536).lower():
+                break
+    except OSError:
+        pass
+    time.sleep(0.002)
+"""
+
+
+def start_agent(lab: Lab) -> tuple[float, float]:
+    """Start the agent twice: seconds to the first signed answer without and with a key on disk."""
+    agent = None
+    times = []
+    for _ in range(2):
+        # The client is warm before the clock starts, as a workload is that waits for its token.
+        client = lab.spawn(
+            0,
+            0,
+            [sys.executable, "-I", "-c", "input()" + FIRST_SIGNED],
+            place=VM,
+            stdin=subprocess.PIPE,
+        )
+        time.sleep(0.3)
+        begin = time.monotonic()
+        if agent is None:
+            agent = lab.start_agent(wait=False)
+        else:
+            agent.start(wait=False)
+        assert client.stdin is not None
+        client.stdin.write("\n")
+        client.stdin.flush()
+        client.wait(30)
+        times.append(time.monotonic() - begin)
+        agent.wait_provisioned()
+        if len(times) == 1:
+            agent.stop()
+            agent.detach()
+    return times[0], times[1]
+
+
+def run(options: argparse.Namespace) -> dict[str, object]:
+    """All of it, in one laboratory."""
+    with Lab() as lab:
+        cgroups.make(lab.cgroup / PEER.cgroup)
+        start_haproxy(lab, "host", PLAIN_HOST, HOST)
+        emulate = ["-P", "-m", "gpa", "emulate", "--wireserver", "168.63.129.16:80"]
+        emulator = lab.spawn(0, 0, [sys.executable, *emulate], place=HOST, stderr=None)
+        assert emulator.stdout is not None
+        assert emulator.stdout.readline(), "the emulator did not start"
+        start_haproxy(lab, "proxy", PROXY, PEER)
+        cold, warm = start_agent(lab)
+        time.sleep(2)
+        idle = {"gpa": rss(lab, "vm/service"), "haproxy": rss(lab, PEER.cgroup)}
+        rounds: dict[str, list[Figure]] = {}
+        for _ in range(options.rounds):
+            for keep in (True, False):
+                for way in WAYS:
+                    figure = measure(lab, way, options, keep=keep)
+                    kind = "kept-alive" if keep else "new connection"
+                    rounds.setdefault(f"{kind}, {way.name}", []).append(figure)
+        return {
+            "first_signed_answer_seconds": {"key from the host": cold, "key on disk": warm},
+            "rss_idle_mib": idle,
+            "rss_after_mib": {"gpa": rss(lab, "vm/service"), "haproxy": rss(lab, PEER.cgroup)},
+            "rounds": {name: asdict(median(figures)) for name, figures in rounds.items()},
         }
-        rows[kind]["cpu_ratio"] = rows[kind]["agent_cpu_us"] / rows[kind]["peer_cpu_us"]
-    return rows
 
 
-def main() -> None:
-    """Run, print the table, write it as JSON where asked."""
+def median(figures: list[Figure]) -> Figure:
+    """The round in the middle by CPU, or by rate where no CPU is counted."""
+    key = statistics.median_low(f.cpu_per_request or f.per_second for f in figures)
+    return next(f for f in figures if (f.cpu_per_request or f.per_second) == key)
+
+
+def show(result: dict[str, object]) -> None:
+    """For people."""
+    print(json.dumps({k: v for k, v in result.items() if k != "rounds"}, indent=2))
+    rounds = result["rounds"]
+    assert isinstance(rounds, dict)
+    print(f"{'':26}{'req/s':>9}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'ratio':>7}")
+    for name, f in rounds.items():
+        cpu = f["cpu_per_request"]
+        base = rounds[name.split(",")[0] + ", haproxy"]["cpu_per_request"]
+        tail = f"{cpu:9.1f}{cpu / base:7.2f}" if cpu else ""
+        print(f"{name:26}{f['per_second']:9.0f}{f['p50']:9.0f}{f['p99']:9.0f}{tail}")
+
+
+def main() -> int:
+    """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("run as root: this makes a network namespace and loads eBPF")
-    for tool in ("haproxy", "wrk", "curl", "unshare"):
-        if shutil.which(tool) is None:
-            sys.exit(f"{tool} is missing: apt-get install haproxy wrk curl util-linux")
-    if not arguments.inside:
-        inside = ["unshare", "--net", "--mount", "--", sys.executable, *sys.argv, "--inside"]
-        sys.exit(subprocess.run(inside, check=False).returncode)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpa-bench-")))
-        bench = Bench(folder, stack)
-        home = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
-        stack.callback(
-            (cgroup_mount() / home.lstrip("/") / "cgroup.procs").write_text, str(os.getpid())
-        )
-        prepare(bench)
-        rows = measure(bench, arguments.rounds, arguments.seconds)
-    print(f"{'':16}{'agent µs':>10}{'haproxy µs':>12}{'ratio':>8}{'agent/s':>10}{'haproxy/s':>11}")
-    for kind, row in rows.items():
-        print(
-            f"{kind:16}{row['agent_cpu_us']:10.1f}{row['peer_cpu_us']:12.1f}"
-            f"{row['cpu_ratio']:8.2f}{row['agent_per_second']:10.0f}{row['peer_per_second']:11.0f}"
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if missing := [tool for tool in ("haproxy", "wrk") if shutil.which(tool) is None]:
+        print(f"missing: {' '.join(missing)}; on Debian: apt-get install {' '.join(missing)}")
+        return 1
+    try:
+        result = run(options)
+    except GpaError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        show(result)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
