@@ -82,6 +82,7 @@ class Figure:
     p50: float
     p99: float
     cpu_per_request: float | None
+    relay_cpu_per_request: float | None
 
 
 WAYS = (
@@ -91,13 +92,18 @@ WAYS = (
 )
 
 
-def cpu_of(lab: Lab, cgroup: str) -> float:
-    """Microseconds of CPU that the living processes of a cgroup have used."""
-    ticks = 0
+def cpu_of(lab: Lab, cgroup: str) -> tuple[float, float]:
+    """Microseconds of CPU that the living threads of a cgroup have used; of those, the relay's."""
+    every = relay = 0
     for pid in cgroups.members(lab.cgroup / cgroup):
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(words[11]) + int(words[12])
-    return ticks * 1e6 / os.sysconf("SC_CLK_TCK")
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            name, _, rest = (thread / "stat").read_text().partition("(")[2].rpartition(")")
+            words = rest.split()
+            ticks = int(words[11]) + int(words[12])
+            every += ticks
+            relay += ticks if name.startswith("gpa-relay") else 0
+    tick = 1e6 / os.sysconf("SC_CLK_TCK")
+    return every * tick, relay * tick
 
 
 def micros(text: str) -> float:
@@ -114,7 +120,7 @@ def measure(lab: Lab, way: Way, options: argparse.Namespace, *, keep: bool) -> F
     """
     command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "--latency"]
     command += ["-H", "Metadata: true", *([] if keep else ["-H", "Connection: close"])]
-    before = cpu_of(lab, way.cgroup) if way.cgroup else 0.0
+    before = cpu_of(lab, way.cgroup) if way.cgroup else (0.0, 0.0)
     run = lab.run_as(
         0,
         0,
@@ -122,7 +128,8 @@ def measure(lab: Lab, way: Way, options: argparse.Namespace, *, keep: bool) -> F
         place=way.place,
         timeout=options.seconds + 20,
     )
-    after = cpu_of(lab, way.cgroup) if way.cgroup else 0.0
+    after = cpu_of(lab, way.cgroup) if way.cgroup else (0.0, 0.0)
+    every, relay = (new - old for new, old in zip(after, before, strict=True))
     text = run.stdout
     if run.returncode or "Non-2xx" in text:
         raise UnavailableError(f"{way.name}: not every answer was 200: {text} {run.stderr}")
@@ -136,7 +143,8 @@ def measure(lab: Lab, way: Way, options: argparse.Namespace, *, keep: bool) -> F
         per_second=float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),  # type: ignore[index]
         p50=micros(re.search(r"50%\s+(\S+)", text)[1]),  # type: ignore[index]
         p99=micros(re.search(r"99%\s+(\S+)", text)[1]),  # type: ignore[index]
-        cpu_per_request=(after - before) / requests if way.cgroup else None,
+        cpu_per_request=every / requests if way.cgroup else None,
+        relay_cpu_per_request=relay / requests if relay else None,
     )
 
 
@@ -244,11 +252,12 @@ def show(result: dict[str, object]) -> None:
     print(json.dumps({k: v for k, v in result.items() if k != "rounds"}, indent=2))
     rounds = result["rounds"]
     assert isinstance(rounds, dict)
-    print(f"{'':26}{'req/s':>9}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'ratio':>7}")
+    print(f"{'':26}{'req/s':>9}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'ratio':>7}{'relay µs':>10}")
     for name, f in rounds.items():
         cpu = f["cpu_per_request"]
         base = rounds[name.split(",")[0] + ", haproxy"]["cpu_per_request"]
         tail = f"{cpu:9.1f}{cpu / base:7.2f}" if cpu else ""
+        tail += f"{f['relay_cpu_per_request']:10.1f}" if f["relay_cpu_per_request"] else ""
         print(f"{name:26}{f['per_second']:9.0f}{f['p50']:9.0f}{f['p99']:9.0f}{tail}")
 
 
