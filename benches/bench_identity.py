@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from pytest_benchmark.fixture import BenchmarkFixture
+
     from gpa.demo.lab import Place
 
     Stand = Callable[[Place], AbstractContextManager[None]]
@@ -58,7 +60,7 @@ def accepted(lab: Lab, stand: Stand) -> Iterator[socket.socket]:
 
 
 @pytest.mark.benchmark(group="identity")
-def bench_ask_who_is_calling(benchmark: Callable[..., bytes], accepted: socket.socket) -> None:
+def test_ask_who_is_calling(benchmark: BenchmarkFixture, accepted: socket.socket) -> None:
     def ask() -> bytes:
         return accepted.getsockopt(SOL_GPA, SO_IDENT, records.IDENT_SIZE)
 
@@ -68,6 +70,6 @@ def bench_ask_who_is_calling(benchmark: Callable[..., bytes], accepted: socket.s
 
 
 @pytest.mark.benchmark(group="identity")
-def bench_any_other_option(benchmark: Callable[..., int], accepted: socket.socket) -> None:
+def test_any_other_option(benchmark: BenchmarkFixture, accepted: socket.socket) -> None:
     """The same call for an option of the kernel's own, which our program lets through."""
     assert benchmark(accepted.getsockopt, socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from pytest_benchmark.fixture import BenchmarkFixture
+
     Stand = Callable[[Place], AbstractContextManager[None]]
 
 IMDS = ("169.254.169.254", 80)
@@ -80,7 +82,7 @@ def check(way: Way) -> int:
 @pytest.mark.benchmark(group="relay, kept-alive")
 @pytest.mark.usefixtures("agent")
 @pytest.mark.parametrize("way", WAYS)
-def bench_kept_alive(benchmark: Callable[..., bytes], stand: Stand, way: Way) -> None:
+def test_kept_alive(benchmark: BenchmarkFixture, stand: Stand, way: Way) -> None:
     with stand(WAYS[way]):
         length = check(way)
         with connect() as connection:
@@ -90,7 +92,7 @@ def bench_kept_alive(benchmark: Callable[..., bytes], stand: Stand, way: Way) ->
 @pytest.mark.benchmark(group="relay, new connection")
 @pytest.mark.usefixtures("agent")
 @pytest.mark.parametrize("way", WAYS)
-def bench_new_connection(benchmark: Callable[..., bytes], stand: Stand, way: Way) -> None:
+def test_new_connection(benchmark: BenchmarkFixture, stand: Stand, way: Way) -> None:
     with stand(WAYS[way]):
         length = check(way)
 
@@ -99,5 +101,5 @@ def bench_new_connection(benchmark: Callable[..., bytes], stand: Stand, way: Way
                 return ask(connection, length)
 
         # Bounded: each connection leaves a port waiting for a minute.
-        answer = benchmark.pedantic(ask_once, rounds=2_000, warmup_rounds=50)  # type: ignore[attr-defined]
+        answer = benchmark.pedantic(ask_once, rounds=2_000, warmup_rounds=50)  # type: ignore[no-untyped-call]
         assert len(answer) == length

@@ -10,8 +10,9 @@ import pytest
 from gpa._native import SigningKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from pytest_benchmark.fixture import BenchmarkFixture
 
 GUID = "9cf81e97-0316-4ad3-94a7-8ccbdee8ddbf"
 # docs/protocol.md, "Signature": the key and the check value.
@@ -45,7 +46,7 @@ def key(tmp_path: Path) -> SigningKey:
 
 
 @pytest.mark.benchmark(group="signature")
-def bench_imds_get(benchmark: Callable[..., str], key: SigningKey) -> None:
+def test_imds_get(benchmark: BenchmarkFixture, key: SigningKey) -> None:
     expected = f"Azure-HMAC-SHA256 {GUID} {SIGNATURE}"
     assert key.authorization("GET", TARGET, FIELDS, b"") == expected
     assert benchmark(key.authorization, "GET", TARGET, FIELDS, b"") == expected
@@ -53,7 +54,7 @@ def bench_imds_get(benchmark: Callable[..., str], key: SigningKey) -> None:
 
 @pytest.mark.benchmark(group="signature")
 @pytest.mark.parametrize("size", [1 << 10, 1 << 20], ids=["1KiB", "1MiB"])
-def bench_put_with_body(benchmark: Callable[..., str], key: SigningKey, size: int) -> None:
+def test_put_with_body(benchmark: BenchmarkFixture, key: SigningKey, size: int) -> None:
     import hashlib
     import hmac
 
