@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 INIT: Final = Path("/proc/1")
+OURSELVES: Final = Path("/proc/self")
 MAX_REPLACED: Final = 8
 """Replaced files kept per path; who runs one that is older than as many upgrades is refused."""
 
@@ -65,17 +66,31 @@ def read_mounts(text: str) -> list[Mount]:
     return mounts
 
 
+def judge_of_paths() -> Path:
+    """Folder in /proc of the process whose view of files counts: PID 1, or ourselves where the
+    kernel does not let us look through it (PID 1 has more capabilities, or is another user's).
+
+    Our own view is as good a judge: only root could have made it another one.
+    """
+    try:
+        (INIT / "root").readlink()
+    except OSError:
+        return OURSELVES
+    return INIT
+
+
 class Executables:
     """All executables that rules name; an `resolve.ExecutableFiles`. Owns descriptors."""
 
-    def __init__(self, init: Path = INIT, processes: Path = Path("/proc")) -> None:
+    def __init__(self, init: Path | None = None, processes: Path = Path("/proc")) -> None:
         """Prepare.
 
         Args:
-            init: folder in /proc of the process whose view of files counts.
+            init: folder in /proc of the process whose view of files counts; `judge_of_paths()`
+                when None.
             processes: where to look for processes that run a replaced file.
         """
-        self._init = init
+        self._init = init or judge_of_paths()
         self._processes = processes
         self._tracked: dict[str, _Tracked] = {}
 
