@@ -16,19 +16,25 @@ use super::slab::{Key, Slab};
 use super::timers::Wait;
 use super::token::{self, Kind};
 use crate::sys::epoll::Readiness;
+use crate::sys::heap;
 use crate::sys::net;
 use crate::sys::time;
+
+/// So many connections are a crowd, whose memory is given back when seven of eight have left.
+const CROWD: usize = 1024;
 
 pub(super) struct Reactor {
     pub(super) core: Core,
     pub(super) connections: Slab<Connection>,
     pub(super) listeners: Listeners,
+    /// Most connections since memory was given back.
+    crowd: usize,
     stopping: bool,
 }
 
 impl Reactor {
     pub(super) fn new(core: Core) -> Self {
-        Self { core, connections: Slab::new(), listeners: Listeners::new(), stopping: false }
+        Self { core, connections: Slab::new(), listeners: Listeners::new(), crowd: 0, stopping: false }
     }
 
     /// Runs until it is told to stop.
@@ -153,6 +159,11 @@ impl Reactor {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.core.part(&mut connection);
         self.count_open();
+        if self.crowd >= CROWD && self.connections.len() <= self.crowd / 8 {
+            self.crowd = self.connections.len();
+            self.core.timers.shrink();
+            heap::give_back();
+        }
     }
 
     pub(super) fn count_open(&self) {
@@ -169,6 +180,7 @@ impl Reactor {
             connection.key = key;
         }
         self.count_open();
+        self.crowd = self.crowd.max(self.connections.len());
         self.drive(key);
     }
 

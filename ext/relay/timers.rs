@@ -104,6 +104,13 @@ impl Timers {
         }
     }
 
+    /// Forgets the room for indices beyond the last that waits.
+    pub(crate) fn shrink(&mut self) {
+        let used = self.nodes.iter().rposition(|node| node.wait.is_some()).map_or(0, |at| at + 1);
+        self.nodes.truncate(used);
+        self.nodes.shrink_to_fit();
+    }
+
     /// What `index` waits for.
     pub(crate) fn waits_for(&self, index: u32) -> Option<Wait> {
         self.nodes.get(index as usize).and_then(|node| node.wait)

@@ -2,6 +2,7 @@
 
 pub mod epoll;
 pub mod fd;
+pub mod heap;
 pub mod mem;
 pub mod net;
 pub mod plain;
