@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::config::TURNS;
+use super::config::{JOIN, TURNS};
 use super::connection::{Connection, Phase, Step};
 use super::core::Core;
 use super::timers::Wait;
@@ -248,7 +248,12 @@ impl Core {
             Ok(fed) => fed,
             Err(reason) => return self.answer_broken(connection, reason),
         };
-        let body = &bytes[fed.body.clone()];
+        let mut body = &bytes[fed.body.clone()];
+        x.answer_bytes += body.len() as u64;
+        if !self.out.is_empty() && body.len() <= JOIN {
+            self.out.extend_from_slice(body);
+            body = &[];
+        }
         let whole = x.answer.is_whole();
         x.status = x.answer.status;
         if !self.out.is_empty() || !body.is_empty() {
@@ -258,7 +263,6 @@ impl Core {
                 Err(_) => return Step::Close,
             };
             x.answered |= sent > 0;
-            x.answer_bytes += body.len() as u64;
             let head_left = self.out.get(sent..).unwrap_or_default();
             let body_left = &body[sent.saturating_sub(self.out.len())..];
             x.to_caller.extend_from_slice(head_left);

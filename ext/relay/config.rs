@@ -12,6 +12,9 @@ pub const MAX_THREADS: usize = 16;
 pub(super) const READ: usize = 4096;
 /// Bytes moved by one read of a body or an answer, and so the window of a caller that reads slowly.
 pub(super) const WINDOW: usize = 128 * 1024;
+/// A body up to this size is copied behind its head: one buffer costs the kernel less than two, and the copy less than
+/// that.
+pub(super) const JOIN: usize = 4096;
 /// Windows that one connection may move before the others have their turn.
 pub(super) const TURNS: usize = 8;
 /// A streamed upload: exempt, or to an endpoint that is not protected (docs/protocol.md, "Forwarded request").

@@ -73,7 +73,8 @@ impl Relay {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the relay has 1 to 16 threads"));
         }
         // Each caller may need one more descriptor, to the host.
-        let limit = net::descriptor_limit()?.saturating_sub(RESERVED_DESCRIPTORS) / 2 / threads;
+        let descriptors = net::descriptor_limit()?;
+        let limit = (descriptors - RESERVED_DESCRIPTORS.min(descriptors / 4)) / 2 / threads;
         let shared = Arc::new(Shared::new(config)?);
         let (records, recorders) = Records::new(threads);
         let relay = Self { shared, records, threads: Mutex::new(Vec::new()), next_listener: AtomicU32::new(0) };
@@ -92,8 +93,11 @@ impl Relay {
     /// As setsockopt(2), for what is not a TCP socket.
     pub fn listen(&self, socket: OwnedFd) -> io::Result<u32> {
         net::set_nonblocking(socket.as_fd())?;
-        // Accepted sockets inherit it, which saves a system call for each.
+        // Accepted sockets inherit both, which saves two system calls for each. Their other end is on this machine,
+        // where there is no congestion to control.
         net::set_nodelay(socket.as_fd())?;
+        net::set_simple_congestion_control(socket.as_fd())?;
+        net::set_delayed_ack(socket.as_fd())?;
         let id = self.next_listener.fetch_add(1, Ordering::Relaxed);
         let socket = Arc::new(socket);
         self.tell_all(|| Command::Listen(id, Arc::clone(&socket)));

@@ -112,6 +112,8 @@ impl Core {
         // Fail closed: a socket that is not exempt would be redirected to ourselves.
         self.config().interception.exempt(fd.as_fd()).map_err(|_| OpenError::Ours)?;
         net::set_nodelay(fd.as_fd()).map_err(|_| OpenError::Ours)?;
+        // The host is one virtual link away.
+        net::set_simple_congestion_control(fd.as_fd()).map_err(|_| OpenError::Ours)?;
         let address = self.config().interception.address(endpoint);
         net::connect(fd.as_fd(), address).map_err(|_| OpenError::Host)?;
         let owner = Some(owner);

@@ -165,6 +165,28 @@ pub fn set_nodelay(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_int(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
 }
 
+/// Lets acknowledgements wait for the data that they can travel with, from the first byte on.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_delayed_ack(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0)
+}
+
+/// Takes the simplest congestion control there is (RFC 5681): every kernel has it, and it needs neither pacing timers
+/// nor a model of the path. An accepted socket inherits it from its listener.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_simple_congestion_control(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let name = b"reno";
+    // SAFETY: pointer and length are those of one live array.
+    cerr(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_CONGESTION, name.as_ptr().cast(), 4)
+    })
+    .map(drop)
+}
+
 /// Switches a descriptor to non-blocking.
 ///
 /// # Errors
