@@ -44,7 +44,7 @@ def lines(*outcomes: Outcome, terminal: bool = False) -> str:
 def test_a_scene_is_one_line_with_who_what_decision_status_microseconds_and_why() -> None:
     text = lines(outcome("group-zero", REFUSED))
     assert text.count("\n") == 1
-    words = "ok nobody (gid 0) WireServer /machine/ deny 403 90 µs"
+    words = "ok nobody (gid 0) WireServer goal state deny 403 90 µs"
     assert " ".join(text.split()).startswith(words)
     assert "for root only [bold], decision d-7" in text
 
@@ -63,15 +63,16 @@ def test_colour_is_for_terminals() -> None:
 
 def test_the_summary_names_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
     Lines(Console(highlight=False, width=WIDTH)).end(
-        [outcome("user-imds", ALLOWED), outcome("group-zero", ALLOWED)], 1.26
+        [outcome("user-imds", ALLOWED), outcome("group-zero", ALLOWED)], ["GET /x (unsigned)"], 1.26
     )
     out = capsys.readouterr().out
     assert "1 of 2 scenes came out as they should: not group-zero. 1.3 s; nothing is left." in out
     assert "user-imds" in out
+    assert "reached the host without a signature: GET /x (unsigned)" in out
 
 
 def test_machines_get_one_object(capsys: pytest.CaptureFixture[str]) -> None:
-    Json().end([outcome("user-imds", ALLOWED), outcome("group-zero", REFUSED)], 1.26)
+    Json().end([outcome("user-imds", ALLOWED), outcome("group-zero", REFUSED)], [], 1.26)
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is True
     assert told["seconds"] == 1.26
@@ -80,6 +81,11 @@ def test_machines_get_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         ("group-zero", True, 403),
     ]
     assert told["scenes"][1]["expected"]["reason"] == "not_root"
+
+
+def test_a_stray_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    Json().end([outcome("user-imds", ALLOWED)], ["GET /x (unsigned)"], 1.26)
+    assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
 def test_every_part_of_what_is_expected_counts() -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from gpa.demo import enter
+from gpa.demo.host import PROGRAMS
 from gpa.demo.lab import Lab
 from gpa.demo.scenes import SCENES
-from gpa.demo.stage import GOAL_STATE, INSTANCE, LISTENER, Expected, Stage, Who
+from gpa.demo.stage import GOAL_STATE, INSTANCE, INTERPRETER, LISTENER, Expected, Stage, Who
 from gpa.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class NoAgent:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab() as made:
+        for program in PROGRAMS:
+            made.add_program(program, INTERPRETER)
         made.start_emulator()
         yield made
 

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 TOKEN_USER: Final = "daemon"  # noqa: S105 - a user, whom every Linux has
 TOKEN_PROGRAM: Final = "backup-tool"  # noqa: S105 - a program
+OTHER_PROGRAM: Final = "other-tool"
+PROGRAMS: Final = (TOKEN_PROGRAM, OTHER_PROGRAM, "client")
+"""Each a file of its own."""
 
 SCENARIO: Final = """\
 # Everybody may read the metadata of the instance; one program of one user may have a token.

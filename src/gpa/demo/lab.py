@@ -246,17 +246,19 @@ class Lab:
             groups: supplementary groups, none by default.
             env: added to a PATH and LC_ALL.
         """
-        process = subprocess.Popen(
-            self.command(uid, gid, argv, place=place, groups=groups, euid=euid, egid=egid),
-            env={"PATH": machine.PATH, "LC_ALL": "C.UTF-8", **(env or {})},
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            text=True,
-            cwd="/",
-            start_new_session=True,  # Ctrl-C is for us: we end the others in order
-        )
-        self._processes.append(process)
+        command = self.command(uid, gid, argv, place=place, groups=groups, euid=euid, egid=egid)
+        with shielded():  # a process that was started is known
+            process = subprocess.Popen(
+                command,
+                env={"PATH": machine.PATH, "LC_ALL": "C.UTF-8", **(env or {})},
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                text=True,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for us: we end the others in order
+            )
+            self._processes.append(process)
         return process
 
     def run_as(

@@ -7,21 +7,25 @@ import shutil
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gpa.demo import enter, machine
-from gpa.demo.host import scenario
+from gpa.demo.host import PROGRAMS, scenario
 from gpa.demo.lab import Lab
 from gpa.demo.scenes import SCENES, Scene
 from gpa.demo.signals import interruptible
-from gpa.demo.stage import Stage
-from gpa.errors import CannotCreateError
+from gpa.demo.stage import INTERPRETER, Stage
+from gpa.errors import CannotCreateError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gpa.demo.report import Report
     from gpa.demo.stage import Answer, Seen
+
+
+FINE: Final = frozenset({"valid", "exempt"})
+"""Verdicts of the host on what an agent should send (docs/emulator.md)."""
 
 
 @dataclass
@@ -61,15 +65,15 @@ def demo(report: Report, *, keep: bool, scenes: Sequence[Scene] = tuple(SCENES))
             for outcome in play(stage, scenes):
                 outcomes.append(outcome)
                 report.scene(outcome)
-            stage_seconds = time.monotonic() - start
+            seconds = time.monotonic() - start
             if keep:
                 enter.write(lab)
                 report.keep(lab)
                 wait_for_the_end()
-            end(stage, outcomes)
+            strays = end(stage, outcomes)
         # All witnesses have gone home: what they wrote late was read, and nothing is left.
-        report.end(outcomes, stage_seconds)
-    return not any(outcome.misses for outcome in outcomes)
+        report.end(outcomes, strays, seconds)
+    return not strays and not any(outcome.misses for outcome in outcomes)
 
 
 def set_stage(lab: Lab) -> Stage:
@@ -78,6 +82,9 @@ def set_stage(lab: Lab) -> Stage:
     Raises:
         UnavailableError: one of them does not start.
     """
+    for program in PROGRAMS:
+        # Before the agent: it looks for a program that a rule names when it reads the rule.
+        lab.add_program(program, INTERPRETER)
     emulator = lab.start_emulator(scenario(lab))
     agent = lab.start_agent()
     agent.wait_provisioned()
@@ -94,11 +101,21 @@ def play(stage: Stage, scenes: Sequence[Scene]) -> Iterator[Outcome]:
         yield Outcome(scene, answer, seen, seen.misses(scene.expected))
 
 
-def end(stage: Stage, outcomes: list[Outcome]) -> None:
-    """Stop the agent, take it out of the kernel, and read once more what the witnesses wrote."""
-    stage.agent.stop()
+def end(stage: Stage, outcomes: list[Outcome]) -> list[str]:
+    """Stop the agent, take it out of the kernel, and read once more what the witnesses wrote.
+
+    Returns:
+        Targets of requests that arrived without a valid signature and belong to no scene that is
+        about that.
+
+    Raises:
+        UnavailableError: the agent does not end in order.
+        CannotCreateError: `gpa detach` leaves something.
+    """
+    if code := stage.agent.stop():
+        raise UnavailableError(f"the agent ended with exit code {code}: {stage.agent.said()}")
     done = stage.agent.detach()
-    left = sorted(path.name for path in stage.lab.pins.rglob("*"))
+    left = sorted(path.name for path in (stage.lab.pins / "gpa").rglob("*"))
     if done.returncode or left:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         code = done.returncode
@@ -106,6 +123,12 @@ def end(stage: Stage, outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         outcome.seen = stage.hear(outcome.answer, outcome.scene.expected)
         outcome.misses = outcome.seen.misses(outcome.scene.expected)
+    mine = {outcome.answer.target for outcome in outcomes}
+    return [
+        f"{record['method']} {record['target']} ({record['signature']})"
+        for record in stage.emulator.records()
+        if record["signature"] not in FINE and record["target"] not in mine
+    ]
 
 
 def wait_for_the_end() -> None:

@@ -23,6 +23,13 @@ WIDTH: Final = 140
 DECISIONS: Final = {"none": "not asked"}
 """Of the agent, where the word for machines is not the one for people."""
 
+WORDS: Final = {
+    "default_allow": "no rule is about it and the default is to allow",
+    "no_rules": "there are no rules",
+    "rule_matched": "a rule allows it",
+}
+"""For reasons to let a request pass, which no answer explains."""
+
 COLOURS: Final = {"allow": "green", "deny": "red", "refuse": "red", "none": "magenta"}
 
 TRY: Final = (
@@ -42,11 +49,12 @@ class Report(Protocol):
     def keep(self, lab: Lab) -> None:
         """Everything stays as it is until the reader ends it."""
 
-    def end(self, outcomes: list[Outcome], seconds: float) -> None:
+    def end(self, outcomes: list[Outcome], strays: list[str], seconds: float) -> None:
         """Everything is gone again.
 
         Args:
             outcomes: every scene.
+            strays: what reached the host unsigned and should not have.
             seconds: from the start to the last scene.
         """
 
@@ -62,12 +70,14 @@ class Lines:
         """Writes to stdout; what its encoding lacks is replaced."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False)
         return cls(console if console.is_terminal else Console(highlight=False, width=WIDTH))
 
     def begin(self, lab: Lab) -> None:
-        """One line: what is where."""
-        self._say(f"[dim]host, VM and guest in {lab.folder}, agent at work[/]")
+        """What is where, and the heads of the columns."""
+        self._say(f"[dim]A host, a VM and a nested guest, below {escape(str(lab.folder))}[/]\n")
+        heads = f"{_cell('who', 26)} {_cell('asks for', 22)} {_cell('agent', 9)} HTTP      time"
+        self._say(f"[bold]     {heads}  why[/]")
 
     def scene(self, outcome: Outcome) -> None:
         """Who, what, decision, status, microseconds, why; below it what is not as it should be."""
@@ -75,9 +85,9 @@ class Lines:
         mark = "[red]FAIL[/]" if outcome.misses else "[green]ok[/]  "
         colour = COLOURS.get(seen.decision, "yellow")
         self._say(
-            f"{mark} {_cell(scene.who, 26)} {_cell(scene.what, 38)} "
+            f"{mark} {_cell(scene.who, 26)} {_cell(scene.what, 22)} "
             f"[{colour}]{_cell(DECISIONS.get(seen.decision, seen.decision), 9)}[/] "
-            f"{_cell(seen.status or '-', 3)} {seen.microseconds:>7} µs  {escape(why(seen))}"
+            f"{_cell(seen.status or '-', 4)} {seen.microseconds:>7} µs  {escape(why(seen))}"
         )
         for miss in outcome.misses:
             self._say(f"     [red]{escape(miss)}[/]")
@@ -86,7 +96,7 @@ class Lines:
         """How to enter, and what to try there."""
         self._say(f"\n{escape(invitation(lab))}")
 
-    def end(self, outcomes: list[Outcome], seconds: float) -> None:
+    def end(self, outcomes: list[Outcome], strays: list[str], seconds: float) -> None:
         """The table, and one line that sums it up."""
         table = Table(title="What was seen, and by whom", title_justify="left")
         for name in ("scene", "who asked", "for what", "agent", "reason", "host", "status"):
@@ -102,6 +112,8 @@ class Lines:
             )
         self._console.print()
         self._console.print(table)
+        for stray in strays:
+            self._say(f"[red]reached the host without a signature: {escape(stray)}[/]")
         bad = [outcome.scene.name for outcome in outcomes if outcome.misses]
         count = f"{len(outcomes) - len(bad)} of {len(outcomes)} scenes came out as they should"
         rest = f": not {', '.join(bad)}" if bad else ""
@@ -124,7 +136,7 @@ class Json:
         """How to enter, on stderr."""
         sys.stderr.write(invitation(lab) + "\n")
 
-    def end(self, outcomes: list[Outcome], seconds: float) -> None:
+    def end(self, outcomes: list[Outcome], strays: list[str], seconds: float) -> None:
         """The object; docs/demo.md says what its members mean."""
         scenes = [
             {
@@ -139,15 +151,15 @@ class Json:
             }
             for outcome in outcomes
         ]
-        ok = all(scene["ok"] for scene in scenes)
-        summary = {"ok": ok, "seconds": round(seconds, 3), "scenes": scenes}
+        ok = not strays and all(scene["ok"] for scene in scenes)
+        summary = {"ok": ok, "seconds": round(seconds, 3), "scenes": scenes, "strays": strays}
         sys.stdout.write(json.dumps(summary, ensure_ascii=True) + "\n")
 
 
 def why(seen: Seen) -> str:
     """The reason, and what the host made of it where that is not said yet."""
     if seen.host == "valid":
-        return f"{seen.why}; signature verified by the host"
+        return f"{WORDS.get(seen.why, seen.why)}; the host verified the signature"
     return f"host: {seen.why}" if seen.host == "unsigned" else seen.why
 
 

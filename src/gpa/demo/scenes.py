@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gpa.demo.host import TOKEN_PROGRAM, TOKEN_USER
+from gpa.demo.host import OTHER_PROGRAM, TOKEN_PROGRAM, TOKEN_USER
 from gpa.demo.lab import AROUND, GUEST
 from gpa.demo.stage import (
     GOAL_STATE,
@@ -149,7 +149,7 @@ SCENES: list[Scene] = [
     Scene(
         "other-program",
         "another program of the same user gets none",
-        Who(TOKEN_USER, program="other-tool"),
+        Who(TOKEN_USER, program=OTHER_PROGRAM),
         TOKEN,
         Expected(403, "deny", "no_identity_matched", "nothing"),
     ),
@@ -157,7 +157,7 @@ SCENES: list[Scene] = [
         "straight-to-the-port",
         "who connects to the agent itself was not redirected: nobody can say what he wants",
         Who("root"),
-        Request(LISTENER, INSTANCE.target),
+        Request(LISTENER, "instance", INSTANCE.target),
         Expected(421, "refuse", "misdirected", "nothing"),
     ),
 ]

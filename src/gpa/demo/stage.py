@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 CLIENT: Final = Path(__file__).with_name("client.py")
 
+INTERPRETER: Final = Path("/proc/self/exe").readlink()
+"""The client's program is a copy of it."""
+
 CLIENT_SECONDS: Final = 10
 """Longer than the agent holds a request (8 s), so that its answer is seen, whatever it is."""
 
@@ -52,30 +55,36 @@ class Service:
 IMDS: Final = Service("IMDS", "169.254.169.254", 80)
 WIRESERVER: Final = Service("WireServer", "168.63.129.16", 80)
 HOSTGA: Final = Service("HostGAPlugin", "168.63.129.16", 32526)
-LISTENER: Final = Service("the agent's port", "127.0.0.1", 3080)
+LISTENER: Final = Service("agent's port,", "127.0.0.1", 3080)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A GET."""
+    """A GET.
+
+    Attributes:
+        name: what it asks for, as shown.
+    """
 
     service: Service
+    name: str
     target: str
     fields: tuple[tuple[str, str], ...] = (("Metadata", "true"),)
 
     def __str__(self) -> str:
-        return f"{self.service.name} {self.target.partition('?')[0]}"
+        return f"{self.service.name} {self.name}"
 
 
-INSTANCE: Final = Request(IMDS, "/metadata/instance?api-version=2021-02-01")
+INSTANCE: Final = Request(IMDS, "instance", "/metadata/instance?api-version=2021-02-01")
 TOKEN: Final = Request(
     IMDS,
+    "token",
     "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net",
 )
 GOAL_STATE: Final = Request(
-    WIRESERVER, "/machine/?comp=goalstate", (("x-ms-version", "2012-11-30"),)
+    WIRESERVER, "goal state", "/machine/?comp=goalstate", (("x-ms-version", "2012-11-30"),)
 )
-VERSIONS: Final = Request(HOSTGA, "/versions", ())
+VERSIONS: Final = Request(HOSTGA, "versions", "/versions", ())
 
 
 @dataclass(frozen=True)
@@ -198,7 +207,7 @@ class Stage:
             "fields": dict(request.fields),
             "timeout": CLIENT_SECONDS,
         }
-        program = str(self._program(who.program))
+        program = str(self.lab.programs / who.program)
         words = [program, "-S", "-s", "-P", str(CLIENT), json.dumps(spec)]
         pid, out = self._run(0, 0, words, who.place, _python_home())
         got = json.loads(out)
@@ -256,12 +265,6 @@ class Stage:
             last = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
             raise UnavailableError(f"the client could not be run: {last}")
         return process.pid, out
-
-    def _program(self, name: str) -> Path:
-        path = self.lab.programs / name
-        if not path.exists():
-            self.lab.add_program(name, Path("/proc/self/exe").readlink())
-        return path
 
 
 def _unique(target: str) -> str:
