@@ -323,6 +323,37 @@ async def test_a_change_of_local_rules_is_in_force_within_one_poll(
     await stop(nursery, done)
 
 
+async def test_a_refusal_for_lack_of_an_identity_has_names_looked_up_at_once(
+    world: World, clock: trio.abc.Clock, nursery: trio.Nursery, fakes: Any
+) -> None:
+    world.keys.given.append(fakes.Key(G1))
+    done = start(world, nursery)
+    await trio.sleep(4)
+    epoch = world.relay.published[-1][0]
+    refused = {"caller": None, "decision": 2, "reason": 21, "epoch": epoch, "endpoint": 0}
+    row = {
+        **dict.fromkeys(("unix_ns", "decision_id", "duration_us", "status", "mode"), 0),
+        **dict.fromkeys(("request_bytes", "response_bytes"), 0),
+        **dict.fromkeys(("privilege", "role", "identity")),
+        "signed": False,
+        "method": "GET",
+        "target": "/",
+        **refused,
+    }
+    for local in ("installed", "and another"):
+        world.policy.local = local
+        world.relay.records.append(json.dumps([row]).encode())
+        world.relay.wake()
+        await trio.sleep(0.5)
+    assert world.relay.published[-1][0] == epoch + 1, "not more often than once a second"
+    world.relay.records.append(json.dumps([row | {"reason": 20}]).encode())
+    await trio.sleep(1)
+    world.relay.wake()
+    await trio.sleep(1)
+    assert world.relay.published[-1][0] == epoch + 2
+    await stop(nursery, done)
+
+
 async def test_the_last_modes_known_survive_a_restart(
     world: World, clock: trio.abc.Clock, nursery: trio.Nursery, fakes: Any, tmp_path: Path
 ) -> None:

@@ -35,6 +35,9 @@ EPOCHS_KEPT: Final = 16
 ALLOW: Final = 0
 """`gpa_audit.decision` of a request that nothing was said against."""
 
+NO_IDENTITY_MATCHED: Final = 21
+"""`gpa_audit.reason` of a request that rules name, for other users or programs."""
+
 UIDS_KEPT: Final = 4096
 """Callers whose groups are asked for by uid: not every user database lists all its users."""
 
@@ -184,11 +187,14 @@ class Auditor:
     Attributes:
         epochs: names in rules by epoch.
         seen_uids: of callers, for the look-up of groups.
+        unknown: somebody was refused because no identity matched; a user, group or program may
+            have come or changed since names were last looked up. Whoever looks resets it.
     """
 
     def __init__(self, names: Names, summary: Summary, *, everything: bool = False) -> None:
         self.epochs = Epochs()
         self.seen_uids: set[int] = set()
+        self.unknown = False
         self._names = names
         self._summary = summary
         self._everything = everything
@@ -208,6 +214,7 @@ class Auditor:
                 if len(self.seen_uids) < UIDS_KEPT:
                     self.seen_uids.add(caller["uid"])
             self._summary.count(row, user, program)
+            self.unknown |= row["reason"] == NO_IDENTITY_MATCHED
             if allowed:
                 audit += allowed_line(short_record(row, rule))
                 if not self._everything:

@@ -55,6 +55,9 @@ RECORD_BATCH: Final = 0.05
 
 RECORDS_AT_ONCE: Final = 4096
 
+LOOK_AGAIN: Final = 1.0
+"""Seconds at least between two looks at users and programs because of a refusal."""
+
 
 class Agent:
     """One life of the agent."""
@@ -95,6 +98,8 @@ class Agent:
         self._interception: Interception | None = None
         self._listener: socket.socket | None = None
         self._nudge = trio.Event()
+        self._publishing = trio.Lock()
+        self._looked_again = -LOOK_AGAIN
         self._epoch = 0
         self._compiled: Compiled | None = None
         self._in_force: tuple[object, ...] = ()
@@ -261,7 +266,16 @@ class Agent:
         data = self._tools.relay.take_records(RECORDS_AT_ONCE)
         if data:
             await self._reports.audit(self._auditor, self._tools.decode, data)
+            await self._look_again()
         return asked or bool(data)
+
+    async def _look_again(self) -> None:
+        """A program installed a moment ago is not refused until the next poll."""
+        now = trio.current_time()
+        if self._auditor.unknown and now - self._looked_again >= LOOK_AGAIN:
+            self._auditor.unknown = False
+            self._looked_again = now
+            await self._publish()
 
     async def _show_life(self, every: float) -> None:
         while True:
@@ -275,6 +289,11 @@ class Agent:
 
     async def _publish(self) -> None:
         """Bring modes, rules and key of the latch into force, when anything has changed."""
+        # One at a time: what was compiled last must be what is published last.
+        async with self._publishing:
+            await self._publish_now()
+
+    async def _publish_now(self) -> None:
         status = self._latch.status_in_force
         items = status.rules if status and not self._latch.absent else dict.fromkeys(Endpoint)
         modes, key = self.modes, self._latch.key
