@@ -29,8 +29,8 @@ def outcome(name: str, seen: Seen) -> Outcome:
     return Outcome(played, answer, seen, seen.misses(played.expected))
 
 
-ALLOWED = Seen(200, "allow", "default_allow", "default_allow", "valid", 812)
-REFUSED = Seen(403, "deny", "not_root", "for root only [bold], decision d-7", "nothing", 90)
+ALLOWED = Seen(200, "allow", "default_allow", "default_allow", "valid", False, 812)
+REFUSED = Seen(403, "deny", "not_root", "for root only [bold], decision d-7", "nothing", None, 90)
 
 
 def lines(*outcomes: Outcome, terminal: bool = False) -> str:
@@ -89,13 +89,14 @@ def test_a_stray_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_part_of_what_is_expected_counts() -> None:
-    expected = Expected(200, "allow", "default_allow", "valid")
+    expected = Expected(200, "allow", "default_allow", "valid", root=False)
     assert ALLOWED.misses(expected) == []
     for other in (
         replace(ALLOWED, status=403),
         replace(ALLOWED, decision="none"),
         replace(ALLOWED, reason="no_rules"),
         replace(ALLOWED, host="unsigned"),
+        replace(ALLOWED, root=True),
     ):
         assert len(other.misses(expected)) == 1
 

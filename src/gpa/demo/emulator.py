@@ -83,10 +83,9 @@ class EmulatorProcess(Service):
         """What arrived so far, in the order in which the requests ended."""
         return read_lines(self._record)
 
-    def verdict(self, target: str) -> str | None:
-        """What the host thought of the request for exactly this target; None when none arrived."""
-        verdicts = (r["signature"] for r in self.records() if r["target"] == target)
-        return next(verdicts, None)
+    def arrival(self, target: str) -> dict[str, Any] | None:
+        """The record of the first request for exactly this target; None when none arrived."""
+        return next((r for r in self.records() if r["target"] == target), None)
 
     def _said_so_far(self) -> int:
         return len(self.output.read_text()) if self.output.exists() else 0

@@ -91,7 +91,10 @@ def tool(words: Sequence[str | os.PathLike[str]], text: str = "") -> str:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         if "not permitted" in last:
-            last += " (root without CAP_SYS_ADMIN, as in a container: give it a privileged one)"
+            last += (
+                " (this root lacks capabilities, as in a container: run it on the machine itself,"
+                " or in a privileged container)"
+            )
         raise CannotCreateError(f"{name}: {last}")
     return done.stdout
 

@@ -55,7 +55,8 @@ class Scene:
     needs: str = ""
 
 
-ALLOWED: Final = Expected(200, "allow", "default_allow", "valid")
+AS_ROOT: Final = Expected(200, "allow", "default_allow", "valid", root=True)
+AS_USER: Final = Expected(200, "allow", "default_allow", "valid", root=False)
 NOT_ROOT: Final = Expected(403, "deny", "not_root", "nothing")
 UNSIGNED: Final = Expected(401, "none", None, "unsigned")
 
@@ -65,21 +66,21 @@ SCENES: list[Scene] = [
         "root reads the metadata of the instance: signed on the way, verified by the host",
         Who("root"),
         INSTANCE,
-        ALLOWED,
+        AS_ROOT,
     ),
     Scene(
         "user-imds",
         "so does an ordinary user",
         Who(USER),
         INSTANCE,
-        ALLOWED,
+        AS_USER,
     ),
     Scene(
         "user-curl",
         "and so does any program, unchanged",
         Who(USER, program="curl"),
         INSTANCE,
-        ALLOWED,
+        AS_USER,
         play=Stage.curl,
         needs="curl",
     ),
@@ -88,21 +89,21 @@ SCENES: list[Scene] = [
         "a v4-mapped address on an IPv6 socket, as Java and .NET connect, is no way around",
         Who(USER, family="inet6", note="AF_INET6"),
         INSTANCE,
-        ALLOWED,
+        AS_USER,
     ),
     Scene(
         "root-wireserver",
         "root reads the goal state",
         Who("root"),
         GOAL_STATE,
-        ALLOWED,
+        AS_ROOT,
     ),
     Scene(
         "root-hostga",
         "and asks the host's plugin",
         Who("root"),
         VERSIONS,
-        ALLOWED,
+        AS_ROOT,
     ),
     Scene(
         "user-wireserver",
@@ -117,6 +118,13 @@ SCENES: list[Scene] = [
         Who(USER, gid=0, note="gid 0"),
         GOAL_STATE,
         NOT_ROOT,
+    ),
+    Scene(
+        "group-zero-imds",
+        "and it is not root's claim that goes to the host for him",
+        Who(USER, gid=0, note="gid 0"),
+        INSTANCE,
+        AS_USER,
     ),
     Scene(
         "around-the-agent",
@@ -137,14 +145,14 @@ SCENES: list[Scene] = [
         "who connects as root and becomes another then is judged as who connected",
         Who(USER, drop="after", note="connected as root"),
         GOAL_STATE,
-        ALLOWED,
+        AS_ROOT,
     ),
     Scene(
         "one-program",
         "a rule lets one program of one user have a token",
         Who(TOKEN_USER, program=TOKEN_PROGRAM),
         TOKEN,
-        Expected(200, "allow", "rule_matched", "valid"),
+        Expected(200, "allow", "rule_matched", "valid", root=False),
     ),
     Scene(
         "other-program",

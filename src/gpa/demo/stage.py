@@ -128,12 +128,14 @@ class Expected:
         reason: code of docs/audit.md.
         host: what the host made of it: `valid`, `unsigned`, or `nothing` when it must not
             have arrived.
+        root: what the agent told the host about who asks; None: nothing.
     """
 
     status: int
     decision: str
     reason: str | None
     host: str
+    root: bool | None = None
 
 
 @dataclass
@@ -145,6 +147,7 @@ class Seen:
     reason: str = ""
     why: str = ""
     host: str = "nothing"
+    root: bool | None = None
     microseconds: int = 0
     error: str | None = None
 
@@ -156,11 +159,14 @@ class Seen:
             ("reason", expected.reason, self.reason),
             ("host", expected.host, self.host),
         ]
-        return [
+        misses = [
             f"{name} should be {wanted}, is {got}"
             for name, wanted, got in pairs
             if wanted is not None and wanted != got
         ]
+        if expected.root is not self.root:
+            misses.append(f"the claim to be root should be {expected.root}, is {self.root}")
+        return misses
 
 
 @dataclass(frozen=True)
@@ -236,7 +242,7 @@ class Stage:
         deadline = time.monotonic() + WITNESS_SECONDS
         while True:
             audit = next((r for r in self.agent.audit() if r.get("pid") == answer.pid), None)
-            arrival = self.emulator.verdict(answer.target)
+            arrival = self.emulator.arrival(answer.target)
             complete = (audit or expected.decision == "none") and (
                 arrival or expected.host == "nothing"
             )
@@ -247,7 +253,7 @@ class Stage:
         if audit:
             seen.decision, seen.reason = audit["decision"], audit["reason"]
         if arrival:
-            seen.host = arrival
+            seen.host, seen.root = arrival["signature"], arrival["is_root"]
         seen.why = answer.error or _description(answer.body) or seen.reason
         return seen
 
