@@ -278,7 +278,8 @@ impl Message {
         }
     }
 
-    fn finish(mut self) -> Signature {
+    /// Not by value: a value that is moved leaves a copy behind that nobody wipes.
+    fn finish(&mut self) -> Signature {
         let whole = self.used - self.used % BLOCK;
         Self::update(&mut self.mac, &self.buffer[..whole]);
         let mut tail = Buffer::<Mac>::default();
