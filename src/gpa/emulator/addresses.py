@@ -92,11 +92,10 @@ def open_listener(address: Address) -> trio.SocketListener:
     Raises:
         PortTakenError, CannotCreateError, NotRootError: it cannot be had; what to do stands in it.
     """
-    sock = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # An address and a port, no name: bind(2) of trio's socket would only add a look-up.
-        sock._sock.bind((address.host, address.port))  # type: ignore[attr-defined] # noqa: SLF001
+        sock.bind((address.host, address.port))
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
@@ -114,7 +113,7 @@ def open_listener(address: Address) -> trio.SocketListener:
                 f"may not listen on {address}: choose a port above 1023, or be root"
             ) from error
         raise CannotCreateError(f"cannot listen on {address}: {error.strerror}") from error
-    return trio.SocketListener(sock)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
 
 
 def address_of(listener: trio.SocketListener) -> Address:

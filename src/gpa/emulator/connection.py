@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import struct
@@ -223,18 +224,19 @@ class Connection:
                     self._stream, self._http, self._host, self._endpoint, record
                 )
                 await channel.send(answer, [])
-                await self._linger()
-        except (OSError, trio.BrokenResourceError, trio.TooSlowError, EndedError):
-            pass
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError):
+            return
         finally:
             self._host.recorder.add(record)
+        await self._linger()
 
     async def _linger(self) -> None:
         """Say that nothing more comes, and read what is still on the way."""
-        await self._stream.send_eof()
-        with trio.move_on_after(LINGER_SECONDS):
-            while await self._stream.receive_some(READ_BYTES):
-                pass
+        with contextlib.suppress(OSError, trio.BrokenResourceError):
+            await self._stream.send_eof()
+            with trio.move_on_after(LINGER_SECONDS):
+                while await self._stream.receive_some(READ_BYTES):
+                    pass
 
 
 def reset(stream: trio.SocketStream) -> None:

@@ -33,7 +33,7 @@ REQUEST_SECONDS: Final = 75.0
 _PEER: Final = struct.Struct("3i")  # pid, uid, gid of struct ucred
 
 
-def open_socket(path: Path) -> trio.SocketListener:
+def open_socket(path: Path) -> socket.socket:
     """The socket, 0600; one that a dead emulator left is replaced.
 
     Raises:
@@ -54,8 +54,7 @@ def open_socket(path: Path) -> trio.SocketListener:
     except CannotCreateError:
         sock.close()
         raise
-    sock.setblocking(False)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    return sock
 
 
 def _clear(path: Path) -> None:
@@ -71,8 +70,10 @@ def _clear(path: Path) -> None:
     path.unlink()
 
 
-async def serve(listener: trio.SocketListener, server: Server) -> None:
-    """Serve the API until cancelled."""
+async def serve(sock: socket.socket, server: Server) -> None:
+    """Serve the API on an open socket until cancelled."""
+    sock.setblocking(False)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     commands = Commands(server)
 
     async def handle(stream: trio.SocketStream) -> None:

@@ -91,6 +91,11 @@ class Recorder:
         if self._fd is not None:
             self._write(msgspec.json.encode(record) + b"\n")
 
+    @property
+    def last(self) -> int:
+        """Id of the latest record, 0 before the first."""
+        return self._last
+
     def since(self, number: int, limit: int) -> list[Record]:
         """The first `limit` of the records with a greater id."""
         return list(islice((record for record in self._ring if record.id > number), limit))

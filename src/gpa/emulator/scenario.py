@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 GuidText = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+GuidOrNothing = Annotated[
+    str, Meta(pattern=r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$")
+]
 ModeText = Annotated[str, Meta(pattern=r"^(?i:disabled|audit|enforce|absent)$")]
 StateText = Annotated[str, Meta(pattern=r"^(?i:disabled|audit|wireserver|wireserverandimds)$")]
 
@@ -179,7 +182,7 @@ class Identities(Part, frozen=True):
         expires_in: life of a token, seconds.
     """
 
-    client_id: GuidText | Literal[""] = "a9ba1a70-9a0f-4e22-ae12-3bb4e4b1a7f5"
+    client_id: GuidOrNothing = "a9ba1a70-9a0f-4e22-ae12-3bb4e4b1a7f5"
     object_id: GuidText = "6e4f7a3d-2d2b-4c53-a4f8-0c3c6d7b1e21"
     tenant_id: GuidText = "72f988bf-86f1-41af-91ab-2d7cd011db47"
     resource_id: str = ""

@@ -125,13 +125,15 @@ class Sender:
         end = h11.EndOfMessage(headers=list(trailers))
         if self._has_body(answer):
             for piece in _dripped(answer, drip):
+                if drip is not None:
+                    await self._put(waiting)
+                    waiting = b""
+                    await trio.sleep(drip.seconds)
                 waiting += self._http.send(h11.Data(data=piece)) or b""
-                if drip is not None or len(waiting) >= _TOGETHER:
+                if len(waiting) >= _TOGETHER:
                     await self._put(waiting)
                     waiting = b""
                 self._record.sent += len(piece)
-                if drip is not None:
-                    await trio.sleep(drip.seconds)
         waiting += self._http.send(end) or b""
         if waiting:
             await self._put(waiting)

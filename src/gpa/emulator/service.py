@@ -79,9 +79,9 @@ async def _serve(options: Options, server: Server, signals: AsyncIterator[int]) 
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run)
             if options.control:
-                listener = control.open_socket(options.control)
+                sock = control.open_socket(options.control)
                 stack.callback(_remove, options.control)
-                nursery.start_soon(control.serve, listener, server)
+                nursery.start_soon(control.serve, sock, server)
             _say_ready(options, server)
             async for _ in signals:
                 break
