@@ -1,7 +1,7 @@
-//! The host's answer on its way back: its framing is followed byte by byte, its body passed on as it came.
+//! The host's answer on its way back: as much at a time as its caller takes.
 //!
-//! What the host sends is distrusted too: an answer that cannot be read becomes 502, and a connection on which more
-//! came than was asked for is not used again, so that no answer can reach another caller.
+//! One window is read and written; what the caller does not take of it is kept, and the host is not read until it is
+//! gone. A connection to the host is kept only after an answer that left nothing behind.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,189 +11,7 @@ use super::connection::{Connection, Phase, Step};
 use super::core::Core;
 use super::timers::Wait;
 use crate::error::Reason;
-use crate::http::answer::{AnswerHead, write_answer_head};
-use crate::http::body::ChunkedDecoder;
-use crate::http::head::Method;
-use crate::http::{Framing, Progress};
 use crate::sys::net;
-
-/// What is still to come of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
-    Head,
-    Length(u64),
-    Chunked,
-    UntilClose,
-    Nothing,
-}
-
-/// The state of one answer. Pure: bytes of the host in, a head and a part of those bytes out.
-#[derive(Debug)]
-pub(super) struct Answer {
-    /// A head that has not arrived whole.
-    partial: Vec<u8>,
-    head: AnswerHead,
-    decoder: ChunkedDecoder,
-    rest: Rest,
-    method: Method,
-    http10: bool,
-    pub(super) status: u16,
-    /// The host will serve another request on this connection.
-    reusable: bool,
-    /// The caller learns the answer's end by the end of the connection.
-    closing: bool,
-}
-
-/// What came of some bytes of the host.
-#[derive(Debug, PartialEq, Eq)]
-struct Fed {
-    /// Which of them are body, to be passed on as they are.
-    body: std::ops::Range<usize>,
-    /// The host sent more than the answer.
-    surplus: bool,
-}
-
-impl Answer {
-    pub(super) fn new() -> Self {
-        Self {
-            partial: Vec::new(),
-            head: AnswerHead::default(),
-            decoder: ChunkedDecoder::default(),
-            rest: Rest::Head,
-            method: Method::Get,
-            http10: false,
-            status: 0,
-            reusable: false,
-            closing: false,
-        }
-    }
-
-    pub(super) fn reset(&mut self) {
-        self.partial.clear();
-        self.head.clear();
-        self.rest = Rest::Head;
-        self.status = 0;
-        self.reusable = false;
-        self.closing = false;
-    }
-
-    /// What the answer will be for: it decides whether there is a body, and in which form the caller can take it.
-    pub(super) fn expect(&mut self, method: Method, http10: bool) {
-        self.reset();
-        self.method = method;
-        self.http10 = http10;
-    }
-
-    /// The host has sent a byte of it.
-    pub(super) fn has_begun(&self) -> bool {
-        self.rest != Rest::Head || !self.partial.is_empty()
-    }
-
-    fn is_whole(&self) -> bool {
-        self.rest == Rest::Nothing
-    }
-
-    /// Takes bytes of the host. Appends to `out` what goes to the caller before the body; `closing` says that the
-    /// caller's connection is to end with this answer.
-    fn feed(&mut self, bytes: &[u8], closing: bool, out: &mut Vec<u8>) -> Result<Fed, Reason> {
-        let mut at = 0;
-        while self.rest == Rest::Head {
-            match self.feed_head(&bytes[at..], closing, out)? {
-                Some(used) => at += used,
-                None => return Ok(Fed { body: bytes.len()..bytes.len(), surplus: false }),
-            }
-        }
-        let body = self.feed_body(&bytes[at..], out)?;
-        let (start, end) = (at + body.start, at + body.end);
-        let used = at + body.used;
-        Ok(Fed { body: start..end, surplus: used < bytes.len() })
-    }
-
-    /// How many of the bytes belong to a head that is now whole; none when it is not.
-    fn feed_head(&mut self, bytes: &[u8], closing: bool, out: &mut Vec<u8>) -> Result<Option<usize>, Reason> {
-        let before = self.partial.len();
-        if before > 0 {
-            self.partial.extend_from_slice(bytes);
-        }
-        let buf = if before > 0 { &self.partial[..] } else { bytes };
-        if self.head.parse(buf, self.method).map_err(|_| Reason::HostBroken)? == Progress::Incomplete {
-            if before == 0 {
-                self.partial.extend_from_slice(bytes);
-            }
-            return Ok(None);
-        }
-        let used = self.head.head_len() - before;
-        if self.head.is_interim() {
-            // We answer `Expect` ourselves, and HTTP/1.0 knows no interim answers (RFC 9110 §15.2).
-            if self.head.status() != 100 && !self.http10 {
-                write_answer_head(out, buf, &self.head, self.http10, true);
-            }
-        } else {
-            self.begin_body(before, bytes, closing, out);
-        }
-        self.head.clear();
-        self.partial.clear();
-        Ok(Some(used))
-    }
-
-    fn begin_body(&mut self, before: usize, bytes: &[u8], closing: bool, out: &mut Vec<u8>) {
-        let framing = self.head.framing();
-        self.status = self.head.status();
-        self.reusable = self.head.keep_alive();
-        self.rest = match framing {
-            Framing::None | Framing::Length(0) => Rest::Nothing,
-            Framing::Length(length) => Rest::Length(length),
-            Framing::Chunked => Rest::Chunked,
-            Framing::UntilClose => Rest::UntilClose,
-        };
-        if self.rest == Rest::Chunked {
-            self.decoder = ChunkedDecoder::default();
-        }
-        // A 1.0 caller cannot read chunks (RFC 9112 §7): it gets the body alone, ended by the close.
-        let unframed = self.rest == Rest::UntilClose || (self.rest == Rest::Chunked && self.http10);
-        self.closing = closing || unframed;
-        let buf = if before > 0 { &self.partial[..] } else { bytes };
-        write_answer_head(out, buf, &self.head, self.http10, !self.closing);
-    }
-
-    fn feed_body(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Part, Reason> {
-        let all = Part { start: 0, end: bytes.len(), used: bytes.len() };
-        match self.rest {
-            Rest::Head | Rest::Nothing => Ok(Part { start: 0, end: 0, used: 0 }),
-            Rest::UntilClose => Ok(all),
-            Rest::Length(left) => {
-                let used = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let left = left - used as u64;
-                self.rest = if left == 0 { Rest::Nothing } else { Rest::Length(left) };
-                Ok(Part { start: 0, end: used, used })
-            }
-            Rest::Chunked => {
-                let fed = if self.http10 { self.decoder.decode(bytes, out) } else { self.decoder.skim(bytes) };
-                let (used, done) = fed.map_err(|_| Reason::HostBroken)?;
-                if done {
-                    self.rest = Rest::Nothing;
-                }
-                Ok(Part { start: 0, end: if self.http10 { 0 } else { used }, used })
-            }
-        }
-    }
-
-    /// The host has closed. True when that ends the answer as it should.
-    fn end(&mut self) -> bool {
-        let whole = matches!(self.rest, Rest::UntilClose | Rest::Nothing);
-        if whole {
-            self.rest = Rest::Nothing;
-        }
-        whole
-    }
-}
-
-/// Which bytes are body, and how many were used.
-struct Part {
-    start: usize,
-    end: usize,
-    used: usize,
-}
 
 impl Core {
     /// Passes on what the host has sent, as far as the caller takes it.
@@ -249,7 +67,7 @@ impl Core {
             Err(reason) => return self.answer_broken(connection, reason),
         };
         let mut body = &bytes[fed.body.clone()];
-        x.answer_bytes += body.len() as u64;
+        x.answer_bytes += fed.length as u64;
         if !self.out.is_empty() && body.len() <= JOIN {
             self.out.extend_from_slice(body);
             body = &[];

@@ -5,7 +5,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::answering::Answer;
+use super::answer::Answer;
 use super::budget::Lease;
 use super::config::{READ, SPARE_BUFFER};
 use super::slab::Key;

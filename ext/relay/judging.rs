@@ -41,8 +41,7 @@ impl Core {
             return self.judge_direct(connection, ident);
         }
         let Some(endpoint) = ident.endpoint() else { return self.refuse(connection, Reason::Misdirected) };
-        let shared = std::sync::Arc::clone(&self.shared);
-        let snapshot = shared.snapshot.load();
+        let snapshot = self.shared.snapshot.load();
         let Some(x) = connection.exchange.as_deref_mut() else { return Step::Close };
         x.judged.endpoint = endpoint as u8;
         let ruling = self.rule(x, endpoint, &ident, snapshot.as_deref());

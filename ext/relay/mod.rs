@@ -6,6 +6,7 @@
 //! listening sockets and what `shared.rs` has, and otherwise nothing.
 
 mod accept;
+mod answer;
 mod answering;
 mod budget;
 mod clock;
@@ -33,6 +34,7 @@ mod upstream;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -80,7 +82,13 @@ impl Relay {
         let relay = Self { shared, records, threads: Mutex::new(Vec::new()), next_listener: AtomicU32::new(0) };
         for (thread, recorder) in recorders.into_iter().enumerate() {
             let core = Core::new(thread, Arc::clone(&relay.shared), recorder, limit.max(1))?;
-            let run = move || Reactor::new(core).run();
+            let run = move || {
+                // A bug outside the handlers: serving on with threads missing would only hide it, and whoever started
+                // the agent starts it again. While it is away nothing is let through that must be signed.
+                if std::panic::catch_unwind(AssertUnwindSafe(|| Reactor::new(core).run())).is_err() {
+                    std::process::abort();
+                }
+            };
             let handle = std::thread::Builder::new().name(format!("gpa-relay-{thread}")).spawn(run)?;
             relay.lock_threads().push(handle);
         }
@@ -173,7 +181,7 @@ impl Relay {
     pub fn stop(&self) {
         self.tell_all(|| Command::Stop);
         for handle in self.lock_threads().drain(..) {
-            // A thread that panicked outside its handlers has already said so.
+            // It has caught its panics.
             let _ = handle.join();
         }
     }

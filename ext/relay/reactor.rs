@@ -41,8 +41,7 @@ impl Reactor {
     pub(super) fn run(mut self) {
         while !self.stopping {
             let timeout = self.timeout_ms();
-            // A failing wait is a descriptor that is not ours any more: nothing can be served.
-            let Ok(events) = self.core.epoll.wait(timeout) else { return };
+            let events = self.core.epoll.wait(timeout).expect("the descriptor is an epoll's and ours alone");
             self.core.now = time::monotonic_ns();
             self.dispatch(events);
             self.pass_deadlines();

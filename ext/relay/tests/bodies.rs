@@ -147,6 +147,24 @@ fn the_exempt_upload_is_streamed_unsigned() {
 }
 
 #[test]
+fn what_follows_a_streamed_body_is_the_next_request() {
+    let stage = Stage::new(measure);
+    stage.caller(Some(user(0, Endpoint::HostGa)));
+    let upload = b"PUT /vmAgentLog HTTP/1.1\r\nHost: 168.63.129.16:32526\r\nContent-Length: 4\r\n\r\nbody";
+    let next = b"GET /versions HTTP/1.1\r\nHost: 168.63.129.16:32526\r\n\r\n";
+    let mut client = stage.connect();
+    client.0.set_nodelay(true).expect("a socket");
+    client.send(&[&upload[..], next, upload].concat());
+    for length in ["4", "0", "4"] {
+        assert_eq!(client.answer().text(), length);
+    }
+    for byte in [&upload[..], next].concat() {
+        client.send(&[byte]);
+    }
+    assert_eq!((client.answer().text(), client.answer().text()), ("4", "0"));
+}
+
+#[test]
 fn an_upload_over_100_mib_is_refused() {
     let stage = Stage::new(measure);
     stage.caller(Some(user(0, Endpoint::HostGa)));
