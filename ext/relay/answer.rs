@@ -99,7 +99,7 @@ impl Answer {
         while self.rest == Rest::Head {
             match self.feed_head(&bytes[at..], closing, out)? {
                 Some(used) => at += used,
-                None => return Ok(Fed { body: bytes.len()..bytes.len(), surplus: false }),
+                None => return Ok(Fed { body: bytes.len()..bytes.len(), length: 0, surplus: false }),
             }
         }
         let before = out.len();
