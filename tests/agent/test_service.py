@@ -330,16 +330,10 @@ async def test_a_refusal_for_lack_of_an_identity_has_names_looked_up_at_once(
     done = start(world, nursery)
     await trio.sleep(4)
     epoch = world.relay.published[-1][0]
-    refused = {"caller": None, "decision": 2, "reason": 21, "epoch": epoch, "endpoint": 0}
-    row = {
-        **dict.fromkeys(("unix_ns", "decision_id", "duration_us", "status", "mode"), 0),
-        **dict.fromkeys(("request_bytes", "response_bytes"), 0),
-        **dict.fromkeys(("privilege", "role", "identity")),
-        "signed": False,
-        "method": "GET",
-        "target": "/",
-        **refused,
-    }
+    numbers = "unix_ns decision_id duration_us status mode request_bytes response_bytes signed"
+    row = dict.fromkeys(numbers.split(), 0) | dict.fromkeys(("privilege", "role", "identity"))
+    row |= {"caller": None, "decision": 2, "reason": 21, "epoch": epoch, "endpoint": 0}
+    row |= {"method": "GET", "target": "/"}
     for local in ("installed", "and another"):
         world.policy.local = local
         world.relay.records.append(json.dumps([row]).encode())
