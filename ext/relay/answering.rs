@@ -100,8 +100,8 @@ impl Core {
         let Some(x) = connection.exchange.as_deref_mut() else { return };
         let Some(key) = connection.upstream.take() else { return };
         let Some(upstream) = self.upstreams.get_mut(key) else { return };
-        let reusable =
-            x.answer.reusable && x.request_sent && !x.upload_dead && !surplus && !upstream.closed && !self.draining;
+        let left_clean = x.answer.reusable && x.request_sent && !x.upload_dead && !surplus && !upstream.closed;
+        let reusable = left_clean && !x.head.isolates_upstream() && !self.draining;
         if !reusable {
             self.upstreams.remove(key);
             return;

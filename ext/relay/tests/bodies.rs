@@ -35,6 +35,19 @@ fn a_body_goes_on_as_it_came() {
 }
 
 #[test]
+fn a_body_that_the_host_may_not_read_costs_its_connection() {
+    let stage = Stage::new(|host| host.always(OK));
+    let mut client = stage.connect();
+    for method in ["GET", "DELETE", "OPTIONS"] {
+        let head = "/a HTTP/1.1\r\nHost: 169.254.169.254\r\nContent-Length: 5\r\n\r\nGET /";
+        client.send(format!("{method} {head}").as_bytes());
+        assert_eq!(client.answer().status, 200);
+        assert_eq!(body_of(&stage.seen()), "GET /");
+    }
+    assert_eq!((stage.host_connections(), stage.counter("upstreams_reused")), (3, 0));
+}
+
+#[test]
 fn a_chunked_body_goes_on_with_a_length() {
     let stage = Stage::new(|host| host.always(OK));
     let request = b"POST /a HTTP/1.1\r\nHost: 169.254.169.254\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX: y\r\n\r\n";
