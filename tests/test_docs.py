@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from gpa import config, errors
-from gpa.agent import audit
-from gpa.agent.identity import Program, User
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "docs/configuration.md"
@@ -57,24 +55,6 @@ def test_every_reason_is_documented_with_its_number_and_words() -> None:
         texts.setdefault(variant, []).append(text)
     actual = {(f"`{texts[v][0]}`", number, texts[v][1]) for v, number in numbers.items()}
     assert {(r[0], r[1], r[3]) for r in rows("docs/audit.md", "Reasons")} == actual
-
-
-def test_every_field_of_an_audit_record_is_documented() -> None:
-    records = pytest.importorskip("gpa._native", reason="the native library is not built").records
-    row = records.decode(bytes(records.ROW_SIZE))[0]
-    row["caller"] = records.decode_caller(bytes(records.IDENT_SIZE))
-    rule = {"privilege": "p", "role": "r", "identity": "i"}
-    user, program = User("alice", ("users",)), Program("/bin/sh", "sh")
-    actual = {
-        **dict.fromkeys(audit.full_record(row, rule, user, program), "full"),
-        **dict.fromkeys(audit.short_record(row, rule), "both"),
-    }
-    documented = {
-        name: row[1]
-        for row in rows("docs/audit.md", "Fields")
-        for name in re.findall(r"`(\w+)`", row[0])
-    }
-    assert documented == actual
 
 
 def test_every_threat_names_a_test_that_exists_or_is_open() -> None:
