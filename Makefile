@@ -42,7 +42,7 @@ test: lint test-rust test-python test-demo ## everything: lint, types, cargo tes
 .PHONY: help
 help: ## this text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+		/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup: $(VENV)/.ready ## system packages, virtual environment; done once
@@ -53,6 +53,10 @@ build: $(VENV)/.built ## the native library into .venv; done once, then after a 
 .PHONY: bench
 bench: build ## figures (benches/README.md says how to read them)
 	$(AS_ROOT) $(PY) -m pytest benches --benchmark-columns=min,median,iqr,ops,rounds
+
+.PHONY: bench-peers
+bench-peers: build ## the agent beside haproxy in one run (needs haproxy and wrk)
+	$(AS_ROOT) $(PY) benches/peers/compare.py
 
 .PHONY: lint
 lint: lint-python lint-rust lint-types ## formats, ruff, mypy, clippy, stubs

@@ -1,11 +1,11 @@
 """The agent beside haproxy as a plain reverse proxy, in one run on one machine.
 
-    sudo .venv/bin/python benches/peers/compare.py [--seconds 5] [--rounds 3] [--json]
+    make bench-peers, or as root .venv/bin/python benches/peers/compare.py [--rounds 5] [--json]
 
 haproxy identifies nobody, decides nothing, signs nothing and logs nothing; the agent does all four.
 The host is a haproxy as well, which returns 1 KiB from memory; wrk asks. The rounds are interleaved
-and each way's median round counts. CPU is user and system time of the proxy's processes over
-requests answered; the client's and the host's are not in it. Needs root, haproxy and wrk.
+and each way's median round counts. CPU is user and system time of the proxy's cgroup over requests
+answered; the client's and the host's are not in it. Needs root, haproxy and wrk.
 """
 
 from __future__ import annotations
@@ -93,17 +93,17 @@ WAYS = (
 
 
 def cpu_of(lab: Lab, cgroup: str) -> tuple[float, float]:
-    """Microseconds of CPU that the living threads of a cgroup have used; of those, the relay's."""
-    every = relay = 0
-    for pid in cgroups.members(lab.cgroup / cgroup):
+    """Microseconds of CPU that a cgroup has used; of those, the living threads of the relay."""
+    folder = lab.cgroup / cgroup
+    every = float(re.search(r"usage_usec (\d+)", (folder / "cpu.stat").read_text())[1])  # type: ignore[index]
+    ticks = 0
+    for pid in cgroups.members(folder):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             name, _, rest = (thread / "stat").read_text().partition("(")[2].rpartition(")")
-            words = rest.split()
-            ticks = int(words[11]) + int(words[12])
-            every += ticks
-            relay += ticks if name.startswith("gpa-relay") else 0
-    tick = 1e6 / os.sysconf("SC_CLK_TCK")
-    return every * tick, relay * tick
+            if name.startswith("gpa-relay"):
+                words = rest.split()
+                ticks += int(words[11]) + int(words[12])
+    return every, ticks * 1e6 / os.sysconf("SC_CLK_TCK")
 
 
 def micros(text: str) -> float:
@@ -264,9 +264,9 @@ def show(result: dict[str, object]) -> None:
 def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if missing := [tool for tool in ("haproxy", "wrk") if shutil.which(tool) is None]:

@@ -181,10 +181,8 @@ pub fn set_delayed_ack(fd: BorrowedFd<'_>) -> io::Result<()> {
 pub fn set_simple_congestion_control(fd: BorrowedFd<'_>) -> io::Result<()> {
     let name = b"reno";
     // SAFETY: pointer and length are those of one live array.
-    cerr(unsafe {
-        libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_CONGESTION, name.as_ptr().cast(), 4)
-    })
-    .map(drop)
+    cerr(unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_CONGESTION, name.as_ptr().cast(), 4) })
+        .map(drop)
 }
 
 /// Switches a descriptor to non-blocking.
