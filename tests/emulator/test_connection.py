@@ -247,6 +247,30 @@ async def test_what_is_not_http_is_said_recorded_and_closed(
     assert emulated.last.status in (400, 431)
 
 
+async def test_a_line_that_cannot_be_read_is_not_quoted(emulated: Emulated) -> None:
+    line = b"x-ms-azure-host-authorization: Azure-HMAC-SHA256 x secret\x00"
+    answer = await emulated.raw("imds", b"GET / HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"secret" not in answer
+    assert "secret" not in emulated.last.why
+
+
+async def test_a_defect_of_ours_ends_one_connection_and_quotes_nothing(
+    emulated: Emulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(emulated.host, "answer", fail)
+    assert await emulated.raw("imds", HEAD) == b""
+    await wait_until(lambda: emulated.server.refused == 1)
+    monkeypatch.undo()
+    said = capsys.readouterr().err
+    assert said.startswith("gpa: a request could not be served: RuntimeError at test_connection.py")
+    assert "secret" not in said
+    assert (await emulated.ask("imds", "GET", TARGET)).status == 401
+
+
 @unprotected
 async def test_a_target_that_is_no_path_is_400(emulated: Emulated) -> None:
     reply = await emulated.ask("imds", "GET", "http://169.254.169.254/metadata/versions")

@@ -137,6 +137,17 @@ async def test_a_body_that_drips(emulated: Emulated) -> None:
     assert trio.current_time() - begin >= 0.03
 
 
+async def test_a_huge_status_is_cut_short_by_who_reads_it(emulated: Emulated) -> None:
+    add(emulated, "garbled_status", variant="huge")
+    async with await emulated.connect("wireserver") as stream:
+        await stream.send_all(
+            b"GET /secure-channel/status HTTP/1.1\r\nHost: x\r\nMetadata: True \r\n\r\n"
+        )
+        assert b"Content-Length: 67108864" in await stream.receive_some(65536)
+    record = await next_record(emulated)
+    assert (record.status, record.complete) == (200, False)
+
+
 @pytest.mark.parametrize("framing", ["chunked", "trailers", "close"])
 async def test_other_framings(emulated: Emulated, framing: str) -> None:
     add(emulated, "framing", framing=framing)

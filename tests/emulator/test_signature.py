@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from gpa.emulator.message import Request
 from gpa.emulator.signature import Signature, canonical_fields, canonical_parameters, tail
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors/signatures"
 
 KEY = bytes.fromhex("4A404E635266556A586E3272357538782F413F4428472B4B6250645367566B59")
 SIGNATURE = "40dcaba1dc4d6f7a38cff1418d9304a76416624dd1146ccba80546b01890b155"
@@ -86,3 +92,25 @@ def test_a_body_counts_whatever_its_pieces() -> None:
     signature = whole.sign()
     assert pieces.verify(bytes.fromhex(signature))
     assert not other.verify(bytes.fromhex(signature))
+
+
+def vectors(name: str) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = json.loads((VECTORS / name).read_text())["cases"]
+    return cases
+
+
+@pytest.mark.parametrize("case", vectors("requests.json"), ids=lambda case: str(case["name"]))
+def test_the_corpus_of_signed_requests(case: dict[str, Any]) -> None:
+    """The same file that the agent's own signatures are held against."""
+    fields = tuple((n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in case["fields"])
+    target = case["target"].encode("latin-1")
+    request = Request("imds", case["method"].encode(), target, fields)
+    signature = Signature(KEY, request)
+    signature.update(case["body"].encode("latin-1"))
+    assert signature.sign() == case["signature"]
+
+
+@pytest.mark.parametrize("case", vectors("parameters.json"), ids=lambda case: str(case["name"]))
+def test_the_corpus_of_parameters(case: dict[str, Any]) -> None:
+    query = case["query"].encode("latin-1")
+    assert canonical_parameters(query) == case["parameters"].encode("latin-1")

@@ -214,10 +214,12 @@ class Connection:
 
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
         """What is not HTTP/1.1: said, recorded, closed."""
-        answer = error_answer(error.error_status_hint, "BadRequest", str(error))
+        # h11 quotes what it could not read after a colon, and that may be a signature.
+        words = str(error).partition(":")[0]
+        answer = error_answer(error.error_status_hint, "BadRequest", words)
         request = Request(self._endpoint, b"", b"", ())
         record = self._record(request)
-        record.why = str(error)
+        record.why = words
         try:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 channel = sending.Sender(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sys
+import traceback
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -107,6 +109,10 @@ class Server:
             await trio.aclose_forcefully(stream)
         except Exception as error:  # noqa: BLE001 - a defect ends one connection, not the host
             self.refused += 1
-            sys.stderr.write(f"gpa: a request could not be served: {error!r}\n")
+            # Its words may quote the request; the place of the defect is all that is needed.
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(frame.filename).name}:{frame.lineno}"
+            kind = type(error).__name__
+            sys.stderr.write(f"gpa: a request could not be served: {kind} at {place}\n")
         finally:
             self._open -= 1
