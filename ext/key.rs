@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::sign::is_guid;
+
 /// The only scheme there is (docs/protocol.md, "Secure channel").
 pub const SCHEME: &str = "Azure-HMAC-SHA256";
 /// Digits of a key: 256 bits.
@@ -142,16 +144,6 @@ impl fmt::Debug for KeyRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRecord").field("guid", &self.guid).finish_non_exhaustive()
     }
-}
-
-/// 8-4-4-4-12 hexadecimal digits: it becomes the name of a file and part of a target, so nothing else may pass.
-#[must_use]
-pub fn is_guid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 #[cfg(test)]

@@ -151,9 +151,11 @@ impl SigningKey {
     }
 }
 
-fn is_guid(guid: &str) -> bool {
-    guid.len() == 36
-        && guid.bytes().enumerate().all(|(at, byte)| match at {
+/// 8-4-4-4-12 hexadecimal digits: it becomes the name of a file and part of a target, so nothing else may pass.
+#[must_use]
+pub fn is_guid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })

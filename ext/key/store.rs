@@ -8,7 +8,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{Fault, KeyRecord, MAX_RECORD, is_guid};
+use super::{Fault, KeyRecord, MAX_RECORD};
+use crate::sign::is_guid;
 use crate::sys::process::effective_uid;
 
 /// Stores the key in `folder` and gives back what was read again from the disk, which is what may be attested.

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
 from tests.rules.oracle import Caller, Outcome
 
+from gpa import _native
 from gpa.endpoints import Endpoint
 from gpa.rules.compile import CompiledNames
 
 if TYPE_CHECKING:
     from gpa.rules.model import EffectiveRules
-
-try:
-    from gpa import _native
-
-    ENGINE: Any = getattr(_native, "Snapshot", None)
-except ImportError:
-    ENGINE = None
-
-needs_engine = pytest.mark.skipif(ENGINE is None, reason="the native library is not built")
 
 # struct gpa_ident of bpf/record.h.
 _IDENT = struct.Struct("=QQQQQQq" + "I" * 17 + "HHII16s16sII64s")
@@ -44,14 +35,14 @@ def ident(caller: Caller, endpoint: str) -> bytes:
 
 def load(table: bytes) -> object:
     """Take a table, or raise `RulesError`."""
-    return ENGINE(0, table)
+    return _native.Snapshot(0, table)
 
 
 class NativeSnapshot:
     """A snapshot of one endpoint's rules."""
 
     def __init__(self, effective: EffectiveRules | None, table: bytes) -> None:
-        self._snapshot = ENGINE(1, table)
+        self._snapshot = _native.Snapshot(1, table)
         self._names = CompiledNames.of(effective)
 
     def decide(self, endpoint: str, caller: Caller, target: str) -> Outcome:

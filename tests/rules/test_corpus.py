@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.rules import corpus, oracle
-from tests.rules.native import NativeSnapshot, needs_engine
+from tests.rules.native import NativeSnapshot
 
 SETS = [
     pytest.param(*rule_set, id=f"{path.stem}: {rule_set[2]['name']}")
@@ -54,7 +54,6 @@ def test_the_compiled_part_is_fresh(
     assert rule_set["compiled"] == fresh, stale
 
 
-@needs_engine
 @pytest.mark.parametrize(("machine", "callers", "rule_set"), SETS)
 def test_the_engine_agrees(
     machine: oracle.Machine, callers: oracle.Json, rule_set: oracle.Json

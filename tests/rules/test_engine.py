@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from tests.rules import corpus, generate, oracle
-from tests.rules.native import NativeSnapshot, ident, load, needs_engine
+from tests.rules.native import NativeSnapshot, ident, load
 
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
@@ -19,7 +19,6 @@ SETS = 50 if os.environ.get("CI") else 10
 REQUESTS = 100
 
 
-@needs_engine
 @pytest.mark.parametrize("seed", range(BATCHES))
 def test_the_engine_decides_as_the_oracle(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - to be repeatable
@@ -47,7 +46,6 @@ def rule_set_of(random: Random) -> oracle.Json:
     }
 
 
-@needs_engine
 def test_one_snapshot_holds_all_endpoints() -> None:
     random = Random(7)  # noqa: S311 - the same
     sets = {endpoint: rule_set_of(random) | {"endpoint": endpoint.value} for endpoint in Endpoint}
@@ -65,7 +63,6 @@ def test_one_snapshot_holds_all_endpoints() -> None:
             assert snapshot.decide(endpoint, caller, target) == wanted
 
 
-@needs_engine
 @pytest.mark.parametrize("path", ["/a/../b", "/a//b", "/%2E/a", "/a%2fb", "/a;b", "/%252e", "a"])
 def test_a_path_that_no_request_can_have_is_found_by_the_engine(path: str) -> None:
     check = table_check(load)
