@@ -48,6 +48,34 @@ pub struct AuditRow {
     pub target: [u8; TARGET_LEN],
 }
 
+impl Default for AuditRow {
+    /// Every field zero.
+    fn default() -> Self {
+        Self {
+            caller: Ident { abi: 0, ..Ident::zeroed() },
+            unix_ns: 0,
+            decision_id: 0,
+            epoch: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_us: 0,
+            status: 0,
+            endpoint: 0,
+            decision: 0,
+            reason: 0,
+            privilege: 0,
+            role: 0,
+            identity: 0,
+            signed: 0,
+            mode: 0,
+            target_len: 0,
+            pad: 0,
+            method: [0; METHOD_LEN],
+            target: [0; TARGET_LEN],
+        }
+    }
+}
+
 const _: () = assert!(size_of::<AuditRow>() == 600);
 const _: () = assert!(std::mem::offset_of!(AuditRow, unix_ns) == 240);
 const _: () = assert!(std::mem::offset_of!(AuditRow, duration_us) == 280);

@@ -3,6 +3,7 @@
 //! What the host sends is distrusted too: an answer that cannot be read is given up, and what comes behind one is
 //! surplus, which no caller may ever see.
 
+use super::config::SPARE_BUFFER;
 use crate::error::Reason;
 use crate::http::answer::{AnswerHead, write_answer_head};
 use crate::http::body::ChunkedDecoder;
@@ -64,18 +65,17 @@ impl Answer {
         }
     }
 
-    pub(super) fn reset(&mut self) {
-        self.partial.clear();
-        self.head.clear();
+    /// What the answer will be for: it decides whether there is a body, and in which form the caller can take it.
+    pub(super) fn expect(&mut self, method: Method, http10: bool) {
+        if self.has_begun() {
+            self.partial.clear();
+            self.partial.shrink_to(SPARE_BUFFER);
+            self.head.clear();
+        }
         self.rest = Rest::All;
         self.status = 0;
         self.reusable = false;
         self.closing = false;
-    }
-
-    /// What the answer will be for: it decides whether there is a body, and in which form the caller can take it.
-    pub(super) fn expect(&mut self, method: Method, http10: bool) {
-        self.reset();
         self.method = method;
         self.http10 = http10;
     }
@@ -128,11 +128,11 @@ impl Answer {
             if self.head.status() != 100 && !self.http10 {
                 write_answer_head(out, buf, &self.head, self.http10, true);
             }
+            self.head.clear();
+            self.partial.clear();
         } else {
             self.begin_body(before, bytes, closing, out);
         }
-        self.head.clear();
-        self.partial.clear();
         Ok(Some(used))
     }
 

@@ -253,7 +253,6 @@ impl Exchange {
         self.repeatable = false;
         self.fresh = false;
         self.failing_since = None;
-        self.answer.reset();
         trim(&mut self.to_caller);
         self.flushed = 0;
         self.answered = false;

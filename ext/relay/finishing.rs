@@ -9,8 +9,7 @@ use super::connection::{Body, Connection, Exchange, Fate, Phase, Step};
 use super::core::Core;
 use super::counters::count;
 use super::timers::Wait;
-use crate::audit::{AuditRow, Decision, METHOD_LEN, TARGET_LEN};
-use crate::caller::Ident;
+use crate::audit::Decision;
 use crate::error::{Reason, Refusal};
 use crate::http::Framing;
 use crate::http::answer::{write_json, write_refusal};
@@ -119,13 +118,12 @@ impl Core {
             return if unread { begin_linger(connection) } else { Step::Close };
         }
         x.consume();
-        x.reset();
         connection.first = false;
         connection.phase = Phase::Head;
         self.timers.clear(connection.key.index);
-        if x.input.is_empty()
-            && let Some(exchange) = connection.exchange.take()
-        {
+        if !x.input.is_empty() {
+            x.reset();
+        } else if let Some(exchange) = connection.exchange.take() {
             self.put_exchange_back(exchange);
         }
         Step::Again
@@ -167,43 +165,38 @@ impl Core {
 
     /// One row for one request.
     pub(super) fn record(&mut self, connection: &mut Connection) {
-        let caller = connection.caller.unwrap_or(UNKNOWN);
         let Some(x) = connection.exchange.as_deref_mut() else { return };
         if std::mem::replace(&mut x.recorded, true) {
             return;
         }
         let elapsed = time::monotonic_ns().saturating_sub(x.started) / 1000;
-        let (method, target) = x.method_and_target();
-        let mut row = AuditRow {
-            caller,
-            unix_ns: x.unix_ns.unsigned_abs(),
-            decision_id: x.decision_id,
-            epoch: x.judged.epoch,
-            request_bytes: x.body_bytes,
-            response_bytes: x.answer_bytes,
-            duration_us: u32::try_from(elapsed).unwrap_or(u32::MAX),
-            status: x.status,
-            endpoint: x.judged.endpoint,
-            decision: x.judged.decision as u8,
-            reason: x.judged.reason as u16,
-            privilege: x.judged.privilege,
-            role: x.judged.role,
-            identity: x.judged.identity,
-            signed: u8::from(x.judged.signed),
-            mode: x.judged.mode,
-            target_len: 0,
-            pad: 0,
-            method: [0; METHOD_LEN],
-            target: [0; TARGET_LEN],
-        };
-        copy_cut(&mut row.method, method);
-        row.target_len = u16::try_from(copy_cut(&mut row.target, target)).unwrap_or(0);
-        self.recorder.push(&row, &self.shared.counters[self.thread].records_dropped);
+        let dropped = &self.shared.counters[self.thread].records_dropped;
+        self.recorder.push(dropped, |row| {
+            // Zero when unknown, as the row is.
+            if let Ok(ident) = &connection.caller {
+                row.caller = *ident;
+            }
+            row.unix_ns = x.unix_ns.unsigned_abs();
+            row.decision_id = x.decision_id;
+            row.epoch = x.judged.epoch;
+            row.request_bytes = x.body_bytes;
+            row.response_bytes = x.answer_bytes;
+            row.duration_us = u32::try_from(elapsed).unwrap_or(u32::MAX);
+            row.status = x.status;
+            row.endpoint = x.judged.endpoint;
+            row.decision = x.judged.decision as u8;
+            row.reason = x.judged.reason as u16;
+            row.privilege = x.judged.privilege;
+            row.role = x.judged.role;
+            row.identity = x.judged.identity;
+            row.signed = u8::from(x.judged.signed);
+            row.mode = x.judged.mode;
+            let (method, target) = x.method_and_target();
+            copy_cut(&mut row.method, method);
+            row.target_len = u16::try_from(copy_cut(&mut row.target, target)).unwrap_or(0);
+        });
     }
 }
-
-/// The caller of whom nothing is known: every field zero, the version too.
-const UNKNOWN: Ident = Ident { abi: 0, ..Ident::zeroed() };
 
 /// A reason that came after a verdict does not hide who allowed the request, but says how it ended.
 fn settle_decision(x: &mut Exchange, reason: Reason) {

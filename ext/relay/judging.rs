@@ -12,6 +12,7 @@ use super::hold;
 use super::questions::{LocalPath, Question};
 use super::timers::Wait;
 use super::token;
+use super::upstream::Purpose;
 use crate::audit::{Decision, ENDPOINT_LOCAL, NO_INDEX};
 use crate::caller::{Endpoint, Ident};
 use crate::error::Reason;
@@ -33,29 +34,32 @@ enum Ruling {
 
 impl Core {
     pub(super) fn judge(&mut self, connection: &mut Connection) -> Step {
-        let ident = match connection.caller {
+        let ident = match &connection.caller {
             Ok(ident) => ident,
-            Err(reason) => return self.refuse(connection, reason),
+            Err(reason) => {
+                let reason = *reason;
+                return self.refuse(connection, reason);
+            }
         };
         if ident.is_direct() {
+            let ident = *ident;
             return self.judge_direct(connection, ident);
         }
         let Some(endpoint) = ident.endpoint() else { return self.refuse(connection, Reason::Misdirected) };
+        let purpose = Purpose::of(endpoint, ident);
         let snapshot = self.shared.snapshot.load();
         let Some(x) = connection.exchange.as_deref_mut() else { return Step::Close };
         x.judged.endpoint = endpoint as u8;
-        let ruling = self.rule(x, endpoint, &ident, snapshot.as_deref());
+        let ruling = self.rule(x, endpoint, ident, snapshot.as_deref());
         match (ruling, snapshot.as_deref()) {
             (Ruling::Refuse(reason), _) => self.refuse(connection, reason),
-            (Ruling::Hold, _) | (_, None) => self.hold(connection, endpoint, &ident),
+            (Ruling::Hold, _) | (_, None) => self.hold(connection, purpose),
             (Ruling::Serve { signing, streamed }, Some(snapshot)) => {
                 x.hold = None;
-                if streamed {
-                    self.send_request(connection, snapshot, endpoint, &ident, signing, true)
-                } else if x.body_whole || is_empty(x.head.framing()) {
-                    self.send_request(connection, snapshot, endpoint, &ident, signing, false)
+                if streamed || x.body_whole || is_empty(x.head.framing()) {
+                    self.send_request(connection, snapshot, purpose, signing, streamed)
                 } else {
-                    self.begin_body(connection, ident.uid)
+                    self.begin_body(connection, purpose.uid)
                 }
             }
         }
@@ -104,16 +108,17 @@ impl Core {
     }
 
     /// Not ready: the request waits as long as clients of its kind do, not as long as they would have to.
-    fn hold(&mut self, connection: &mut Connection, endpoint: Endpoint, caller: &Ident) -> Step {
+    fn hold(&mut self, connection: &mut Connection, purpose: Purpose) -> Step {
+        let connected = connection.caller.map_or(u64::MAX, |ident| ident.connect_ns);
         let Some(x) = connection.exchange.as_deref_mut() else { return Step::Close };
         if x.hold_until == 0 {
-            let since = if connection.first { caller.connect_ns.min(x.started) } else { x.started };
-            let limit = hold::limit(&self.shared.config.timeouts, endpoint, x.head.has_metadata());
+            let since = if connection.first { connected.min(x.started) } else { x.started };
+            let limit = hold::limit(&self.shared.config.timeouts, purpose.endpoint, x.head.has_metadata());
             x.hold_until = since + ns(limit);
             count(&self.counters().held);
         }
         if x.hold.is_none() {
-            x.hold = self.shared.holds.take(caller.uid, 1);
+            x.hold = self.shared.holds.take(purpose.uid, 1);
         }
         if x.hold.is_none() || x.hold_until <= self.now {
             return self.refuse(connection, Reason::NotReady);

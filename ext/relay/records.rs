@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use super::counters::count;
 use crate::audit::AuditRow;
 use crate::sys::epoll::EventFd;
 use crate::sys::plain::bytes_of;
@@ -60,12 +61,14 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Puts a row into the ring, or counts it as dropped.
-    pub(super) fn push(&mut self, row: &AuditRow, dropped: &AtomicU64) {
-        if self.ring.push(*row).is_err() {
-            dropped.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Lets `fill` write a row, all zero before, in its place in the ring; or counts it as dropped.
+    pub(super) fn push(&mut self, dropped: &AtomicU64, fill: impl FnOnce(&mut AuditRow)) {
         self.unannounced = true;
+        let Ok(mut chunk) = self.ring.write_chunk(1) else { return count(dropped) };
+        if let Some(row) = chunk.as_mut_slices().0.first_mut() {
+            fill(row);
+        }
+        chunk.commit_all();
     }
 
     /// Rings once for all rows since the last time: a batch of events is one write at most.
@@ -94,11 +97,13 @@ impl Records {
         let mut rings = self.rings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut taken = 0;
         for ring in rings.iter_mut() {
-            while taken < limit {
-                let Ok(row) = ring.pop() else { break };
-                out.extend_from_slice(bytes_of(&row));
+            let Ok(rows) = ring.read_chunk(ring.slots().min(limit - taken)) else { continue };
+            let (first, second) = rows.as_slices();
+            for row in first.iter().chain(second) {
+                out.extend_from_slice(bytes_of(row));
                 taken += 1;
             }
+            rows.commit_all();
         }
         taken
     }

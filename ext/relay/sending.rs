@@ -17,7 +17,6 @@ use super::timers::Wait;
 use super::token::{self, Kind};
 use super::upstream::{Purpose, Upstream};
 use crate::audit::Decision;
-use crate::caller::{Endpoint, Ident};
 use crate::error::Reason;
 use crate::http::Framing;
 use crate::http::forward::{Forward, write_request};
@@ -35,8 +34,7 @@ impl Core {
         &mut self,
         connection: &mut Connection,
         snapshot: &Snapshot,
-        endpoint: Endpoint,
-        caller: &Ident,
+        purpose: Purpose,
         signing: bool,
         streamed: bool,
     ) -> Step {
@@ -59,7 +57,7 @@ impl Core {
         let mut out = std::mem::take(&mut x.to_host);
         let key = if signing { snapshot.key.as_deref() } else { None };
         let body = if x.body_at == Body::None || streamed { None } else { Some(x.held_body()) };
-        let is_root = caller.is_root();
+        let (is_root, endpoint) = (purpose.is_root(), purpose.endpoint);
         let (buf, head) = (&x.input[..], &x.head);
         let forward = Forward { buf, head, is_root, date: &date, body, streamed_length, key, endpoint };
         let signed = write_request(&mut out, &forward);
@@ -74,7 +72,6 @@ impl Core {
         }
         // A request that must not be repeated never meets a kept connection, which may be dying.
         let keepable = x.repeatable && !x.fresh;
-        let purpose = Purpose::of(endpoint, caller);
         connection.phase = Phase::Exchange;
         if keepable && let Some(key) = self.pool.take(purpose) {
             if let Some(upstream) = self.upstreams.get_mut(key) {
@@ -85,7 +82,7 @@ impl Core {
             self.time_answer(connection);
             return Step::Again;
         }
-        match self.open_upstream(connection.key, endpoint, purpose) {
+        match self.open_upstream(connection.key, purpose) {
             Ok(key) => {
                 connection.upstream = Some(key);
                 self.wait(connection, Wait::Connect, self.timeouts().connect);
@@ -96,11 +93,12 @@ impl Core {
         }
     }
 
-    fn open_upstream(&mut self, owner: Key, endpoint: Endpoint, purpose: Purpose) -> Result<Key, OpenError> {
+    fn open_upstream(&mut self, owner: Key, purpose: Purpose) -> Result<Key, OpenError> {
         let fd = net::tcp_socket().or_else(|error| {
             // One descriptor was kept for this moment, and idle connections are worth less than this request.
-            let gave_up = self.spare_descriptor.take().is_some() || self.close_oldest_idle();
-            if net::is_exhausted(&error) && gave_up { net::tcp_socket() } else { Err(error) }
+            let room =
+                net::is_exhausted(&error) && (self.spare_descriptor.take().is_some() || self.close_oldest_idle());
+            if room { net::tcp_socket() } else { Err(error) }
         });
         let Ok(fd) = fd else {
             count(&self.counters().exhausted);
@@ -114,7 +112,7 @@ impl Core {
         net::set_nodelay(fd.as_fd()).map_err(|_| OpenError::Ours)?;
         // The host is one virtual link away.
         net::set_simple_congestion_control(fd.as_fd()).map_err(|_| OpenError::Ours)?;
-        let address = self.config().interception.address(endpoint);
+        let address = self.config().interception.address(purpose.endpoint);
         net::connect(fd.as_fd(), address).map_err(|_| OpenError::Host)?;
         let owner = Some(owner);
         let key = self.upstreams.insert(Upstream {

@@ -13,8 +13,8 @@ use crate::caller::{Endpoint, Ident};
 /// For whom a connection may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Purpose {
-    endpoint: Endpoint,
-    uid: u32,
+    pub(super) endpoint: Endpoint,
+    pub(super) uid: u32,
     euid: u32,
     userns: u32,
 }
@@ -22,6 +22,11 @@ pub(super) struct Purpose {
 impl Purpose {
     pub(super) const fn of(endpoint: Endpoint, caller: &Ident) -> Self {
         Self { endpoint, uid: caller.uid, euid: caller.euid, userns: caller.userns_inum }
+    }
+
+    /// As [`Ident::is_root`].
+    pub(super) const fn is_root(&self) -> bool {
+        self.uid == 0 && self.euid == 0
     }
 }
 
@@ -66,8 +71,8 @@ impl Pool {
 
     /// Keeps a connection; gives back the one that has to be closed for it.
     pub(super) fn keep(&mut self, key: Key, purpose: Purpose, now: u64) -> Option<Key> {
-        let of_same = self.0.iter().filter(|idle| idle.purpose == purpose).count();
-        let evicted = if of_same >= IDLE_UPSTREAMS_OF_ONE {
+        let of_same = || self.0.iter().filter(|idle| idle.purpose == purpose);
+        let evicted = if self.0.len() >= IDLE_UPSTREAMS_OF_ONE && of_same().count() >= IDLE_UPSTREAMS_OF_ONE {
             self.0.iter().position(|idle| idle.purpose == purpose)
         } else {
             (self.0.len() >= IDLE_UPSTREAMS).then_some(0)
