@@ -93,13 +93,18 @@ class _Pins:
 
 
 class Interception:
-    """The kernel half while the agent lives. Made by `attach`, ended by `release` or `leave`."""
+    """The kernel half while the agent lives. Made by `attach`, ended by `release` or `leave`.
+
+    Attributes:
+        mounted: pinFolder was on no BPF filesystem, so that one had to be mounted on it.
+    """
 
     def __init__(self, config: Config, obj: libbpf.Object, leaf: Path) -> None:
         self._config = config
         self._pins = _Pins(config.pin_folder)
         self._object = obj
         self._leaf = leaf
+        self.mounted = False
         self._links: dict[str, libbpf.Link] = {}
         self._targets = obj.map("targets", 8, 8)
         self._netns_port = obj.map("netns_port", 8, 4)
@@ -138,6 +143,7 @@ class Interception:
             for folder in (pins.maps, pins.links):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self = cls(config, _load(pins.maps), leaf)
+            self.mounted = mounted
             self._start(cgroup_root, leaf, listener)
         except BaseException as e:
             if self is not None:

@@ -88,7 +88,7 @@ def _run_in_leaf(config: Config, log: Log) -> None:
         tools = Tools(
             relay=relay,
             snapshot=_native.Snapshot,
-            attach=_attacher(config, leaf),
+            attach=_attacher(config, leaf, log),
             listener=open_listener,
             connect=lambda: host.connect(_native.exempt),
             keys=NativeKeys(config.latch_key_folder),
@@ -109,13 +109,21 @@ def _run_in_leaf(config: Config, log: Log) -> None:
         leaf.go_back()
 
 
-def _attacher(config: Config, leaf: Leaf) -> Callable[[Callable[[], socket.socket]], Interception]:
+def _attacher(
+    config: Config, leaf: Leaf, log: Log
+) -> Callable[[Callable[[], socket.socket]], Interception]:
     def attach(listener: Callable[[], socket.socket]) -> Interception:
         # A failed try moves us out and removes the leaf.
         leaf.enter()
-        return Interception.attach(
+        made = Interception.attach(
             config, cgroup_root=config.cgroup_root, leaf=leaf.path, listener=listener
         )
+        if made.mounted:
+            log.warn(
+                f"pinFolder {config.pin_folder} was on no BPF filesystem: one is mounted there and "
+                "what is pinned ends with this mount namespace; choose a folder below /sys/fs/bpf"
+            )
+        return made
 
     return attach
 
