@@ -25,11 +25,13 @@ pub(super) const CHUNKED_STEP: usize = 256 * 1024;
 pub(super) const BODY_PROGRESS: u64 = 64 * 1024;
 /// Requests that all callers together may have waiting for the agent to be ready; one uid a quarter of it.
 pub(super) const HELD_REQUESTS: usize = 4096;
-/// Idle upstream connections of a thread, and of one identity among them.
-pub(super) const IDLE_UPSTREAMS: usize = 128;
-pub(super) const IDLE_UPSTREAMS_OF_ONE: usize = 64;
-/// Exchanges (a request with its buffers) that a thread keeps for reuse.
-pub(super) const SPARE_EXCHANGES: usize = 64;
+/// Idle upstream connections of a thread, and of one identity among them: as many as a busy client has requests under
+/// way, since each that is closed has to be opened again for the next.
+pub(super) const IDLE_UPSTREAMS: usize = 512;
+pub(super) const IDLE_UPSTREAMS_OF_ONE: usize = 256;
+/// Exchanges (a request with its buffers, 10 KiB) that a thread keeps for reuse, and how many when a crowd has left.
+pub(super) const SPARE_EXCHANGES: usize = 256;
+pub(super) const SPARE_EXCHANGES_LATER: usize = 16;
 /// A buffer that grew beyond this is not kept.
 pub(super) const SPARE_BUFFER: usize = 16 * 1024;
 /// Bytes that are read from a caller who was refused and still sends, so that it can read the refusal.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::DateText;
-use super::config::{RelayConfig, SPARE_EXCHANGES, Timeouts, WINDOW};
+use super::config::{RelayConfig, SPARE_EXCHANGES, SPARE_EXCHANGES_LATER, Timeouts, WINDOW};
 use super::connection::{Connection, Exchange, Fate, Phase, Step};
 use super::counters::{Counters, count};
 use super::records::Recorder;
@@ -72,7 +72,7 @@ impl Core {
             canonical: Canonical::default(),
             window: vec![0; WINDOW],
             out: Vec::new(),
-            spare_exchanges: Vec::with_capacity(SPARE_EXCHANGES),
+            spare_exchanges: Vec::new(),
             again: Vec::new(),
             unwatched: VecDeque::new(),
             spare_descriptor: shared.mailboxes[thread].fd().try_clone_to_owned().ok(),
@@ -227,6 +227,12 @@ impl Core {
 
     pub(super) fn take_exchange(&mut self) -> Box<Exchange> {
         self.spare_exchanges.pop().unwrap_or_else(|| Box::new(Exchange::new()))
+    }
+
+    /// Gives back what only a crowd needs.
+    pub(super) fn shrink(&mut self) {
+        self.spare_exchanges.truncate(SPARE_EXCHANGES_LATER);
+        self.timers.shrink();
     }
 
     pub(super) fn put_exchange_back(&mut self, mut exchange: Box<Exchange>) {

@@ -4,6 +4,10 @@
 //! One thread is one reactor (`reactor.rs`): its connections (`connection.rs`) go from phase to phase, each phase in a
 //! file of its own: `requesting.rs`, `judging.rs`, `sending.rs`, `answering.rs`, `finishing.rs`. Threads share
 //! listening sockets and what `shared.rs` has, and otherwise nothing.
+//!
+//! A request on a kept connection costs four system calls, one to read and one to write on either side, and its share
+//! of an epoll_wait. A new connection adds accept4, getsockopt and close; where its bytes were not there yet when it was
+//! accepted, one read in vain and the registration with epoll, which is made once and never changed.
 
 mod accept;
 mod answer;

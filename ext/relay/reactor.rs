@@ -21,7 +21,7 @@ use crate::sys::net;
 use crate::sys::time;
 
 /// So many connections are a crowd, whose memory is given back when seven of eight have left.
-const CROWD: usize = 1024;
+const CROWD: usize = 128;
 
 pub(super) struct Reactor {
     pub(super) core: Core,
@@ -160,7 +160,7 @@ impl Reactor {
         self.count_open();
         if self.crowd >= CROWD && self.connections.len() <= self.crowd / 8 {
             self.crowd = self.connections.len();
-            self.core.timers.shrink();
+            self.core.shrink();
             heap::give_back();
         }
     }

@@ -60,7 +60,7 @@ pub(super) struct Pool(Vec<Idle>);
 
 impl Pool {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(IDLE_UPSTREAMS))
+        Self(Vec::new())
     }
 
     /// Takes the one that was used last: the others may then grow old and be closed.
