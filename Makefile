@@ -123,4 +123,5 @@ test-install: $(VENV)/.ready
 	$(PY) -m venv build/install-test
 	build/install-test/bin/python -m pip install --quiet .
 	cd build && install-test/bin/gpa version
+	cd build && $(AS_ROOT) install-test/bin/gpa demo --json >install-test/demo.json
 	rm -rf build/install-test
