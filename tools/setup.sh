@@ -53,10 +53,11 @@ sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").is_file(
         zlib) has_header zlib.h ;;
         kernel-headers) has_header linux/bpf.h ;;
         ip) PATH="$PATH:/usr/sbin:/sbin" command -v ip >/dev/null 2>&1 ;;
+        curl) command -v curl >/dev/null 2>&1 ;; # a scene of the demo
     esac
 }
 
-NEEDS='venv python-headers compiler libc-headers make pkg-config clang libelf zlib kernel-headers ip'
+NEEDS='venv python-headers compiler libc-headers make pkg-config clang libelf zlib kernel-headers ip curl'
 
 # The package that brings a need: package MANAGER NEED.
 package() {

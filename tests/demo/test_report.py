@@ -56,7 +56,9 @@ def test_an_unexpected_outcome_says_what_is_not_as_it_should_be() -> None:
     assert "host should be nothing, is valid" in text
 
 
-def test_colour_is_for_terminals() -> None:
+def test_colour_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has no colour, nor does CI
+    monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[" not in lines(outcome("user-imds", ALLOWED))
     assert "\x1b[" in lines(outcome("user-imds", ALLOWED), terminal=True)
 
