@@ -28,7 +28,7 @@ SUDO := $(if $(ROOT),,$(shell command -v sudo))
 AS_ROOT := $(if $(SUDO),$(SUDO) env PYTHONDONTWRITEBYTECODE=1 CI=$(CI) GPA_REQUIRE_KERNEL=$(GPA_REQUIRE_KERNEL))
 
 NATIVE_SOURCES := build.rs Cargo.toml Cargo.lock pyproject.toml $(shell find ext bpf src -type f \
-	\( -name '*.rs' -o -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' -o -path 'ext/*.py' \))
+	\( -name '*.rs' -o -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxi' -o -path 'ext/*.py' \))
 
 ##@ Start here
 .PHONY: demo

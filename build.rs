@@ -65,6 +65,7 @@ fn build_ebpf(libbpf: &Path, out: &Path) {
 fn build_c_modules(libbpf: &Path, out: &Path) {
     println!("cargo:rerun-if-changed=ext/libbpf_build.py");
     println!("cargo:rerun-if-changed=ext/records.pyx");
+    println!("cargo:rerun-if-changed=ext/line.pxi");
     println!("cargo:rerun-if-changed=ext/audit.h");
     println!("cargo:rerun-if-env-changed=PYO3_PYTHON");
     let python = env::var("PYO3_PYTHON").unwrap_or_else(|_| "python3".into());

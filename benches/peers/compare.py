@@ -141,8 +141,8 @@ def measure(lab: Lab, way: Way, options: argparse.Namespace, *, keep: bool) -> F
     return Figure(
         requests=requests,
         per_second=float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),  # type: ignore[index]
-        p50=micros(re.search(r"50%\s+(\S+)", text)[1]),  # type: ignore[index]
-        p99=micros(re.search(r"99%\s+(\S+)", text)[1]),  # type: ignore[index]
+        p50=micros(re.search(r"^ +50% +(\S+)", text, re.MULTILINE)[1]),  # type: ignore[index]
+        p99=micros(re.search(r"^ +99% +(\S+)", text, re.MULTILINE)[1]),  # type: ignore[index]
         cpu_per_request=every / requests if way.cgroup else None,
         relay_cpu_per_request=relay / requests if relay else None,
     )

@@ -119,7 +119,7 @@ class World:
             connect=self.host.connect,
             keys=self.keys,
             policy=self.policy,
-            decode=json.loads,
+            split=lambda data, _: (json.loads(data), {}),
             decode_caller=self.decode_caller,  # type: ignore[arg-type]
         )
         self.agent = Agent(self.config, tools, Log(None), Notifier({}), "1.2.3")

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Final, TypedDict, type_check_only
 
 ROW_SIZE: Final[int]
@@ -50,3 +51,12 @@ class AuditRow(TypedDict):
 
 def decode_caller(data: bytes) -> CallerFields: ...
 def decode(data: bytes) -> list[AuditRow]: ...
+def split(
+    data: bytes,
+    rule_words: Callable[[int, int, int | None, int | None, int | None], bytes],
+    *,
+    endpoints: tuple[bytes, ...],
+    reasons: dict[int, bytes],
+    harmless: tuple[bytes, ...],
+    limit: int,
+) -> tuple[list[bytes | AuditRow], dict[tuple[int, int, int, int, int], int]]: ...

@@ -1,15 +1,17 @@
 """Rows of the relay to lines for people and machines. docs/audit.md describes every field.
 
 `audit.jsonl` gets one line a request: an allowed one short (at most `ALLOWED_BYTES`), a refused or
-failed one in full. `ProxyAgent.Connection.log` gets refusals and failures as text followed by the
-same object, everything only at a higher log level. All JSON is ASCII: no control character and no
-forged line gets through, whatever a client sends.
+failed one in full. The lines of most allowed requests come written from the native half (rows.py);
+what is here writes the same for the rest. `ProxyAgent.Connection.log` gets refusals and failures as
+text followed by the same object, everything only at a higher log level. All JSON is ASCII: no
+control character and no forged line gets through, whatever a client sends.
 """
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gpa.agent import redact, words
@@ -17,11 +19,15 @@ from gpa.agent.log import one_line, timestamp
 from gpa.endpoints import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gpa._native.records import AuditRow
     from gpa.agent.identity import Names, Program, User
     from gpa.agent.summary import Summary
+
+    RuleWords = Callable[[int, int, int | None, int | None, int | None], bytes]
+    Counts = Mapping[tuple[int, int, int, int, int], int]
+    Pieces = tuple[list[bytes | AuditRow], Counts]
 
 ALLOWED_BYTES: Final = 400
 """A line for an allowed request, newline included; disks fill by those."""
@@ -70,20 +76,44 @@ class Epochs:
         while len(self._names) > EPOCHS_KEPT:
             self._names.popitem(last=False)
 
-    def rule(self, row: AuditRow) -> dict[str, str]:
+    def rule(
+        self,
+        epoch: int,
+        endpoint: int,
+        privilege: int | None,
+        role: int | None,
+        identity: int | None,
+    ) -> dict[str, str]:
         """What matched, by name."""
-        names = self._names.get(row["epoch"])
-        if names is None or row["endpoint"] >= len(Endpoint):
+        names = self._names.get(epoch)
+        if names is None or endpoint >= len(Endpoint):
             return {}
-        of_endpoint = names.get(list(Endpoint)[row["endpoint"]])
+        of_endpoint = names.get(list(Endpoint)[endpoint])
         if of_endpoint is None:
             return {}
         found = {
-            "privilege": of_endpoint.privilege(row["privilege"]),
-            "role": of_endpoint.role(row["role"]),
-            "identity": of_endpoint.identity(row["identity"]),
+            "privilege": of_endpoint.privilege(privilege),
+            "role": of_endpoint.role(role),
+            "identity": of_endpoint.identity(identity),
         }
         return {kind: name for kind, name in found.items() if name is not None}
+
+    def short_words(
+        self,
+        epoch: int,
+        endpoint: int,
+        privilege: int | None,
+        role: int | None,
+        identity: int | None,
+    ) -> bytes:
+        """The same as members of a short record, a comma before each."""
+        rule = short_names(self.rule(epoch, endpoint, privilege, role, identity))
+        return b"," + line(rule)[1:-2] if rule else b""
+
+
+def short_names(rule: Mapping[str, str]) -> dict[str, str]:
+    """Names in rules as a short record has them."""
+    return {kind: name[: NAME_LIMIT // 4] for kind, name in rule.items()}
 
 
 def short_record(row: AuditRow, rule: Mapping[str, str]) -> dict[str, Any]:
@@ -101,7 +131,7 @@ def short_record(row: AuditRow, rule: Mapping[str, str]) -> dict[str, Any]:
         "us": row["duration_us"],
         "epoch": row["epoch"],
         "signed": row["signed"],
-        **{kind: name[: NAME_LIMIT // 4] for kind, name in rule.items()},
+        **short_names(rule),
     }
     if caller is not None:
         record["uid"] = caller["uid"]
@@ -199,43 +229,77 @@ class Auditor:
         self._summary = summary
         self._everything = everything
 
-    def lines(self, rows: Iterable[AuditRow]) -> tuple[bytes, bytes]:
-        """Lines for the audit file and for the connection log; blocking, for a worker thread."""
-        rows = list(rows)
-        programs = self._describe(rows)
+    @property
+    def rule_words(self) -> RuleWords | None:
+        """What rows are split with; None where every row is told in full."""
+        return None if self._everything else self.epochs.short_words
+
+    def lines(
+        self, pieces: Iterable[bytes | AuditRow], counts: Counts = MappingProxyType({})
+    ) -> tuple[bytes, bytes]:
+        """Lines for the audit file and for the connection log; blocking, for a worker thread.
+
+        Args:
+            pieces: lines of the audit file, and rows that are to become some.
+            counts: how often each (uid, endpoint, status, tgid, start) stands in the lines.
+        """
+        pieces = list(pieces)
+        rows = [piece for piece in pieces if not isinstance(piece, bytes)]
+        programs = self._describe(counts, rows)
+        for (uid, endpoint, status, *process), times in counts.items():
+            program = programs.get((process[0], process[1]))
+            self._summary.count_allowed(endpoint, status, self._user(uid), program, times)
         audit, connections = bytearray(), bytearray()
-        for row in rows:
-            rule = self.epochs.rule(row)
-            allowed = row["decision"] == ALLOW
-            caller, user, program = row["caller"], None, None
-            if caller is not None:
-                user = self._names.user(caller["uid"])
-                program = programs.get((caller["tgid"], caller["start_boottime"]))
-                if len(self.seen_uids) < UIDS_KEPT:
-                    self.seen_uids.add(caller["uid"])
-            self._summary.count(row, user, program)
-            self.unknown |= row["reason"] == NO_IDENTITY_MATCHED
-            if allowed:
-                audit += allowed_line(short_record(row, rule))
-                if not self._everything:
-                    continue
-            record = full_record(row, rule, user, program)
-            if not allowed:
-                audit += line(record)
-            connections += connection_line(row, record)
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                audit += piece
+            else:
+                self._tell(piece, programs, audit, connections)
         return bytes(audit), bytes(connections)
 
-    def _describe(self, rows: Iterable[AuditRow]) -> dict[tuple[int, int], Program]:
+    def _tell(
+        self,
+        row: AuditRow,
+        programs: Mapping[tuple[int, int], Program],
+        audit: bytearray,
+        connections: bytearray,
+    ) -> None:
+        rule = self.epochs.rule(
+            row["epoch"], row["endpoint"], row["privilege"], row["role"], row["identity"]
+        )
+        allowed = row["decision"] == ALLOW
+        caller, user, program = row["caller"], None, None
+        if caller is not None:
+            user = self._user(caller["uid"])
+            program = programs.get((caller["tgid"], caller["start_boottime"]))
+        self._summary.count(row, user, program)
+        self.unknown |= row["reason"] == NO_IDENTITY_MATCHED
+        if allowed:
+            audit += allowed_line(short_record(row, rule))
+            if not self._everything:
+                return
+        record = full_record(row, rule, user, program)
+        if not allowed:
+            audit += line(record)
+        connections += connection_line(row, record)
+
+    def _user(self, uid: int) -> User:
+        if len(self.seen_uids) < UIDS_KEPT:
+            self.seen_uids.add(uid)
+        return self._names.user(uid)
+
+    def _describe(self, counts: Counts, rows: Iterable[AuditRow]) -> dict[tuple[int, int], Program]:
         """Look at the processes before anything else: many live for milliseconds."""
+        callers = [((tgid, start), True) for _, _, _, tgid, start in counts]
+        for row in rows:
+            if (caller := row["caller"]) is not None:
+                process = (caller["tgid"], caller["start_boottime"])
+                callers.append((process, row["decision"] == ALLOW))
         programs: dict[tuple[int, int], Program] = {}
         described = 0
-        for row in rows:
-            caller = row["caller"]
-            if caller is None:
-                continue
-            process = (caller["tgid"], caller["start_boottime"])
+        for process, allowed in callers:
             known = self._names.seen(*process)
-            if known or row["decision"] != ALLOW or described < DESCRIBED_PER_BATCH:
+            if known or not allowed or described < DESCRIBED_PER_BATCH:
                 described += not known
                 programs[process] = self._names.program(*process)
         return programs

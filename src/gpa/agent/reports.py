@@ -12,6 +12,7 @@ import os
 import re
 import time
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -20,10 +21,9 @@ from gpa.agent import memory, tags
 from gpa.agent.files import RotatingFile, keep_newest, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from gpa._native.records import AuditRow
-    from gpa.agent.audit import Auditor
+    from gpa.agent.audit import Auditor, Pieces
     from gpa.agent.latch import Latch
     from gpa.agent.log import Log
     from gpa.config import Config
@@ -32,6 +32,9 @@ STATUS_NAME: Final = "status.json"
 AUDIT_NAME: Final = "audit.jsonl"
 CONNECTION_NAME: Final = "ProxyAgent.Connection.log"
 RULES_KEPT: Final = 5
+
+BATCHES: Final = 16
+"""Of records in a row: a relay that is always ahead of us does not keep a stop waiting."""
 
 _RULES: Final = re.compile(r"AuthorizationRules_[0-9TZ.-]+\.json")
 
@@ -46,16 +49,15 @@ class Reports:
         self._connections = RotatingFile(config.log_folder / CONNECTION_NAME)
         self._broken: set[str] = set()
 
-    async def audit(
-        self, auditor: Auditor, decode: Callable[[bytes], list[AuditRow]], data: bytes
-    ) -> None:
-        """Rows of the relay to the two files."""
+    async def audit(self, auditor: Auditor, batches: Iterator[Pieces]) -> None:
+        """Rows of the relay to the two files, one write a batch."""
 
         def work() -> None:
-            audit, connections = auditor.lines(decode(data))
-            for file, lines in ((self._audit, audit), (self._connections, connections)):
-                if lines:
-                    self._try(file.path.name, partial(file.write, lines))
+            for pieces in islice(batches, BATCHES):
+                audit, connections = auditor.lines(*pieces)
+                for file, lines in ((self._audit, audit), (self._connections, connections)):
+                    if lines:
+                        self._try(file.path.name, partial(file.write, lines))
 
         await trio.to_thread.run_sync(work)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from gpa.agent import memory, tags
+from gpa.agent import memory, rows, tags
 from gpa.agent.audit import Auditor
 from gpa.agent.channel import ALL_DISABLED
 from gpa.agent.clock import HostClock
@@ -33,8 +33,9 @@ from gpa.errors import GpaError, PortTakenError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from gpa.agent.audit import Pieces
     from gpa.agent.latch import Key
     from gpa.agent.log import Log
     from gpa.agent.rules import Compiled
@@ -50,10 +51,8 @@ PORT_RETRY_FIRST: Final = 1.0
 PORT_RETRY_MOST: Final = 30.0
 """Seconds between two tries to own a taken port, doubling."""
 
-RECORD_BATCH: Final = 0.05
-"""Seconds between two looks at the records under load: twenty batches a second, not one each."""
-
-RECORDS_AT_ONCE: Final = 4096
+RECORD_BATCH: Final = 0.1
+"""Seconds between two looks at the records under load; a thread's ring holds what comes in that."""
 
 LOOK_AGAIN: Final = 1.0
 """Seconds at least between two looks at users and programs because of a refusal."""
@@ -263,11 +262,17 @@ class Agent:
 
     async def _take_once(self) -> bool:
         asked = self._local.answer_all()
-        data = self._tools.relay.take_records(RECORDS_AT_ONCE)
+        data = self._tools.relay.take_records(rows.AT_ONCE)
         if data:
-            await self._reports.audit(self._auditor, self._tools.decode, data)
+            await self._reports.audit(self._auditor, self._batches(data))
             await self._look_again()
         return asked or bool(data)
+
+    def _batches(self, data: bytes) -> Iterator[Pieces]:
+        """The first batch of records and those behind it; in the thread that writes them."""
+        while data:
+            yield self._tools.split(data, self._auditor.rule_words)
+            data = self._tools.relay.take_records(rows.AT_ONCE) if len(data) == rows.FULL else b""
 
     async def _look_again(self) -> None:
         """A program installed a moment ago is not refused until the next poll."""

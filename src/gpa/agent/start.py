@@ -13,7 +13,7 @@ import trio
 
 from gpa import _native
 from gpa._native import records
-from gpa.agent import host
+from gpa.agent import host, rows
 from gpa.agent.cgroup import check_default_root, find_leaf
 from gpa.agent.files import RotatingFile
 from gpa.agent.interception import Interception
@@ -98,7 +98,7 @@ def _run_in_leaf(config: Config, log: Log) -> None:
                 SystemUsers(),
                 executables,
             ),
-            decode=records.decode,
+            split=rows.split,
             decode_caller=records.decode_caller,
         )
         agent = Agent(config, tools, log, Notifier(), _native.__version__)

@@ -45,10 +45,21 @@ class Summary:
 
     def count(self, row: AuditRow, user: User | None, program: Program | None) -> None:
         """Count one request."""
-        self.total += 1
-        ip, port = (
-            list(Endpoint)[row["endpoint"]].address if row["endpoint"] < len(Endpoint) else ("", 0)
-        )
+        key = self._count(row["endpoint"], row["status"], user, program, 1)
+        if row["decision"] in FAILED:
+            _add(self._failed, key, 1)
+
+    def count_allowed(
+        self, endpoint: int, status: int, user: User | None, program: Program | None, times: int
+    ) -> None:
+        """Count requests of one process that were allowed and ended alike."""
+        self._count(endpoint, status, user, program, times)
+
+    def _count(
+        self, endpoint: int, status: int, user: User | None, program: Program | None, times: int
+    ) -> _Row:
+        self.total += times
+        ip, port = list(Endpoint)[endpoint].address if endpoint < len(Endpoint) else ("", 0)
         key = _Row(
             user=user.name if user else "",
             groups=user.groups if user else (),
@@ -56,11 +67,10 @@ class Summary:
             port=port,
             path=program.path if program else "",
             command_line=program.command_line if program else "",
-            status=row["status"],
+            status=status,
         )
-        _add(self._all, key)
-        if row["decision"] in FAILED:
-            _add(self._failed, key)
+        _add(self._all, key, times)
+        return key
 
     def rows(self) -> list[dict[str, Any]]:
         """`proxyConnectionSummary`."""
@@ -71,10 +81,10 @@ class Summary:
         return [_shown(row, count) for row, count in list(self._failed.items())]
 
 
-def _add(rows: dict[_Row, int], key: _Row) -> None:
+def _add(rows: dict[_Row, int], key: _Row, times: int) -> None:
     if key not in rows and len(rows) >= ROWS:
         key = _Row(OTHER, (), "", 0, "", "", 0)
-    rows[key] = rows.get(key, 0) + 1
+    rows[key] = rows.get(key, 0) + times
 
 
 def _shown(row: _Row, count: int) -> dict[str, Any]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import trio
 
-    from gpa._native.records import AuditRow, CallerFields
+    from gpa._native.records import CallerFields
+    from gpa.agent.audit import Pieces, RuleWords
     from gpa.agent.host import KeyStore
     from gpa.agent.relay import Relay
     from gpa.agent.rules import Policy
@@ -50,7 +51,7 @@ class Tools:
         connect: an exempted connection to WireServer.
         keys: where keys are stored.
         policy: compiles rules.
-        decode: audit rows of the relay.
+        split: audit rows of the relay as the auditor takes them.
         decode_caller: a caller's record.
         names: resolves users and programs for records.
     """
@@ -62,6 +63,6 @@ class Tools:
     connect: Callable[[], Awaitable[trio.abc.Stream]]
     keys: KeyStore
     policy: Policy
-    decode: Callable[[bytes], list[AuditRow]]
+    split: Callable[[bytes, RuleWords | None], Pieces]
     decode_caller: Callable[[bytes], CallerFields]
     names: Names = field(default_factory=Names)
