@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,18 @@ def test_an_ordinary_user_is_refused_before_anything_is_done(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(NotRootError, match="sudo"):
         machine.check_ready()
+
+
+@pytest.mark.kernel
+def test_a_container_is_refused_before_anything_is_done() -> None:
+    code = "from gpa.demo import machine; machine.check_ready()"
+    run = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "run this on the machine itself" in run.stderr
 
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

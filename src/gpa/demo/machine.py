@@ -51,16 +51,26 @@ class Mount:
     writable: bool
 
 
+INITIAL_PIDNS: Final = 0xEFFFFFFC
+"""Inode number of the initial pid namespace (`PROC_PID_INIT_INO`, Linux 3.8)."""
+
+
 def check_ready() -> None:
     """Refuse before anything is done.
 
     Raises:
         NotRootError: not root.
-        UnavailableError: a tool is missing.
+        UnavailableError: a tool is missing, or this is a container.
     """
     if os.geteuid() != 0:
         raise NotRootError(
             "this makes network namespaces and attaches eBPF, which needs root: try it with sudo"
+        )
+    if Path("/proc/self/ns/pid").stat().st_ino != INITIAL_PIDNS:
+        raise UnavailableError(
+            "in a container the kernel's process ids are not those seen here, and records could"
+            " not be told apart: run this on the machine itself, or in its pid namespace"
+            " (docker run --pid=host)"
         )
     missing = [name for name in TOOLS if shutil.which(name, path=PATH) is None]
     if missing:
