@@ -13,7 +13,9 @@ static __always_inline void capture_executable(struct gpa_ident *id, struct task
 	struct mount *mnt;
 	long len;
 
-	if (!exe)
+	/* PR_SET_MM_MAP puts a file there that somebody opened, not one that was executed. It asks for a capability in a
+	 * user namespace, but a child there that shares our memory (CLONE_VM) does it for us, who are in the initial one. */
+	if (!exe || !(BPF_CORE_READ(exe, f_flags) & FMODE_EXEC))
 		return;
 	inode = BPF_CORE_READ(exe, f_inode);
 	if (!inode)

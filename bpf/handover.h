@@ -79,6 +79,7 @@ static __always_inline void take(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 		.server_port = ctx->local_port,
 	};
 	struct gpa_ident *from, *to;
+	__u32 uid;
 
 	from = bpf_map_lookup_elem(&flows, &flow);
 	if (!from) {
@@ -87,13 +88,14 @@ static __always_inline void take(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 			count(GPA_LOST);
 		return;
 	}
+	uid = from->uid;
 	to = bpf_sk_storage_get(&idents, sk, from, BPF_SK_STORAGE_GET_F_CREATE);
 	if (to) {
 		to->flags |= GPA_ACCEPTED;
 		count(GPA_HANDED_OVER);
 	}
-	if (!bpf_map_delete_elem(&flows, &flow) && to)
-		count_pending(to->uid, -1);
+	if (!bpf_map_delete_elem(&flows, &flow))
+		count_pending(uid, -1);
 }
 
 static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct bpf_sock *sk)

@@ -110,6 +110,7 @@ struct path {
 };
 
 struct file {
+	unsigned int f_flags;
 	struct inode *f_inode;
 	struct path f_path;
 };
@@ -143,6 +144,9 @@ struct sock {
 };
 
 #pragma clang attribute pop
+
+/* f_flags of a file that the kernel opened to execute it; open(2) cannot set it (fs.h, __FMODE_EXEC). */
+#define FMODE_EXEC 0x20
 
 /* The bit of i_ctime_nsec that says "somebody asked", not a time: I_CTIME_QUERIED, 4e40eff0b573 (6.13). */
 #define CTIME_BORROWED_BIT (1U << 31)

@@ -145,6 +145,9 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 	policy = bpf_map_lookup_elem(&targets, &target);
 	if (!policy || policy->mode == GPA_MODE_DISABLED) {
 		if (is_loopback(dst_ip4) && target.port == listener_port(bpf_get_netns_cookie(ctx))) {
+			/* It waits for its hand-over in the same table. */
+			if (over_quota((__u32)bpf_get_current_uid_gid()))
+				return refuse(GPA_REFUSED_QUOTA);
 			count(GPA_DIRECT_CONNECTS);
 			return put_record(ctx, dst_ip4, GPA_DIRECT) ? PROCEED : refuse(GPA_REFUSED_OTHER);
 		}

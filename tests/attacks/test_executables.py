@@ -1,0 +1,87 @@
+"""Attacks on which program one is: a rule lets one program in, the attacker runs another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.attacks.attacker import IMDS, head
+from tests.attacks.conftest import NAMED, TOKEN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.attacks.conftest import Stand
+
+pytestmark = pytest.mark.kernel
+
+ATTACKER = 4001
+
+ASK = "tell(attempt(ARGUMENTS[0]))"
+
+EXEC_RACE = """
+connection = connected()
+connection.setblocking(True)
+os.set_inheritable(connection.fileno(), True)
+code = '''
+import os, socket, sys
+with socket.socket(fileno=int(sys.argv[1])) as connection:
+    connection.sendall(sys.argv[2].encode())
+    print(os.readlink("/proc/self/exe") == sys.argv[3] and int(connection.recv(65536)[9:12]))
+'''
+allowed, target = ARGUMENTS
+words = [str(connection.fileno()), head(target).decode(), allowed]
+os.execv(allowed, [allowed, "-I", "-S", "-c", code, *words])
+"""
+
+BIND_MOUNT = """
+CLONE_NEWNS, CLONE_NEWUSER, MS_BIND, MS_PRIVATE_ALL = 0x20000, 0x10000000, 0x1000, 0x44000
+allowed, target, private = ARGUMENTS[:3]
+if len(ARGUMENTS) == 3:
+    if private == "user":
+        check(libc.unshare(CLONE_NEWNS | CLONE_NEWUSER))
+    else:
+        check(libc.unshare(CLONE_NEWNS))
+        check(libc.mount(b"none", b"/", None, MS_PRIVATE_ALL, None))
+    mine = os.readlink("/proc/self/exe")
+    check(libc.mount(mine.encode(), allowed.encode(), None, MS_BIND, None))
+    if private != "user":
+        become(int(private))
+    os.execv(allowed, [allowed, "-I", "-S", "-c", sys.orig_argv[4], *ARGUMENTS, "again"])
+tell([os.readlink("/proc/self/exe") == allowed, attempt(target)])
+"""
+
+
+def test_the_rule_holds_for_the_program(stand: Stand) -> None:
+    """What the attacks below would win is there to be won."""
+    for target in (TOKEN, NAMED):
+        assert stand.attack(ATTACKER, ASK, target, program=stand.allowed) == 200
+        assert stand.attack(ATTACKER, ASK, target) == 403
+
+
+@pytest.mark.parametrize("target", [TOKEN, NAMED])
+def test_exec_after_connect(stand: Stand, target: str) -> None:
+    """Who connected, and not what the process became."""
+    assert stand.attack(ATTACKER, EXEC_RACE, stand.allowed, target) == 403
+
+
+@pytest.mark.parametrize("target", [TOKEN, NAMED])
+@pytest.mark.parametrize("private", ["user", str(ATTACKER)])
+def test_bind_mount_over_the_allowed_path(stand: Stand, target: str, private: str) -> None:
+    """The path says the allowed program in a mount namespace of the attacker's own."""
+    uid = ATTACKER if private == "user" else 0
+    told = stand.attack(uid, BIND_MOUNT, stand.allowed, target, private)
+    assert told == [True, 403]
+
+
+@pytest.mark.parametrize("target", [TOKEN, NAMED])
+@pytest.mark.parametrize("way", ["alone", "shared"])
+def test_executable_put_in_place_by_prctl(stand: Stand, target: str, way: str) -> None:
+    """The kernel itself names the allowed program, in a user namespace, and for who shares its
+    memory with one that is in there, also in the initial one."""
+    borrow = stand.build("borrow.c")
+    argv: list[str | Path] = [borrow, way, stand.allowed, *map(str, IMDS), head(target).decode()]
+    done = stand.lab.run_as(ATTACKER, ATTACKER, argv)
+    called, _, answer = done.stdout.partition("\n")
+    assert called == str(stand.allowed), "the trick itself does not work here"
+    assert answer.startswith("HTTP/1.1 403 ")
