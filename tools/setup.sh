@@ -2,8 +2,9 @@
 # Prepare this tree: look for what the build needs, install it where that is possible, make .venv from the lock file.
 #
 # Called by the Makefile (`make setup`), which runs it once. Support is tried, not guessed: each need is a probe that
-# does what the build will do. What is missing is installed on a Debian family as root; elsewhere it is named, all of
-# it in one message, with the command to type. Nothing outside the tree is touched but by that package manager.
+# does what the build will do. Missing packages are installed on a Debian family as root; elsewhere, and for Python and
+# Rust, what is missing is named, all of it in one message, with the command to type. Nothing outside the tree is
+# touched but by that package manager.
 #
 # Environment: PYTHON  the interpreter to use (default: the first of python3, python3.14 … python3.11 that is new enough)
 #              VENV    where the virtual environment goes (default: .venv)
@@ -80,7 +81,7 @@ package() {
         *:zlib) echo zlib-devel ;;
         zypper:kernel-headers) echo linux-glibc-devel ;;
         *:kernel-headers) echo kernel-headers ;;
-        dnf:ip) echo iproute ;;
+        dnf:ip | tdnf:ip) echo iproute ;;
         *:ip) echo iproute2 ;;
         tdnf:compiler) echo gcc binutils ;;
         *:compiler) echo gcc ;;
@@ -90,6 +91,8 @@ package() {
 
 missing_needs() {
     for need in $NEEDS; do
+        # What a Python lacks that is not there yet is asked when it is.
+        case $need in venv | python-headers) [ -n "$python" ] || continue ;; esac
         probe "$need" || printf '%s ' "$need"
     done
 }
@@ -102,25 +105,40 @@ packages() { # MANAGER NEED…
 
 # --- the steps ------------------------------------------------------------------------------------------------------
 
+# One message for all that is missing, in one write. Reads $trouble and $missing.
+refuse() {
+    message="missing: $trouble${trouble:+${missing:+; }}${missing% }"
+    # shellcheck disable=SC2086 # needs are words without spaces
+    [ -z "$missing" ] || message="$message. As root, on
+  Debian, Ubuntu       apt-get install $(packages apt $missing)
+  Fedora, RHEL         dnf install $(packages dnf $missing)
+  SUSE                 zypper install $(packages zypper $missing)
+  Azure Linux          tdnf install $(packages tdnf $missing)
+then try again."
+    # sudo gives root a PATH without the user's toolchain.
+    [ -z "$trouble" ] || [ -z "${SUDO_USER:-}" ] || message="$message
+Run make as $SUDO_USER, not with sudo: it asks sudo itself for what needs root."
+    say "$message"
+    exit 1
+}
+
 toolchains() {
     trouble=''
-    python=$(find_python) || trouble="Python $PYTHON_NEEDED or newer (PYTHON=/path/to/python3 names one)"
+    if ! python=$(find_python); then
+        have=$("${PYTHON:-python3}" --version 2>/dev/null || echo none)
+        trouble="Python $PYTHON_NEEDED or newer (found: $have; PYTHON=/path/to/python3 names another)"
+    fi
     if ! new_enough_rust; then
         have=$(rustc --version 2>/dev/null || echo none)
         trouble="${trouble:+$trouble; }Rust $RUST_NEEDED or newer with cargo on PATH (found: $have), from https://rustup.rs"
     fi
-    [ -z "$trouble" ] || {
-        say "missing: $trouble"
-        # sudo gives root a PATH without the user's toolchain.
-        [ -z "${SUDO_USER:-}" ] || say "run make as $SUDO_USER, not with sudo: it asks sudo itself for what needs root"
-        exit 1
-    }
 }
 
 system_packages() {
     missing=$(missing_needs)
+    [ -z "$trouble" ] || refuse
     [ -n "$missing" ] || return 0
-    # shellcheck disable=SC2086 # needs are words without spaces
+    # shellcheck disable=SC2086
     if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
         wanted=$(packages apt $missing)
         say "installing $wanted"
@@ -134,17 +152,8 @@ system_packages() {
         }
         rm -f "$log"
         missing=$(missing_needs)
-        [ -n "$missing" ] || return 0
     fi
-    # One message, in one write.
-    # shellcheck disable=SC2086
-    say "missing: ${missing% }. As root, on
-  Debian, Ubuntu       apt-get install $(packages apt $missing)
-  Fedora, RHEL         dnf install $(packages dnf $missing)
-  SUSE                 zypper install $(packages zypper $missing)
-  Azure Linux          tdnf install $(packages tdnf $missing)
-then try again."
-    exit 1
+    [ -z "$missing" ] || refuse
 }
 
 environment() {
