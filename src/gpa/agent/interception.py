@@ -13,7 +13,6 @@ import contextlib
 import ipaddress
 import json
 import os
-import secrets
 import socket
 import struct
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ class Interception:
         self._attach_all([n for n in NEIGHBOURHOOD if n not in guards], cgroup_root)
 
     def _claim(self) -> None:
-        nonce = secrets.randbits(64) or 1
+        nonce = int.from_bytes(os.urandom(8)) or 1
         self._agent.set(b"\0" * 4, AGENT.pack(nonce, 0, 0, 0, 0, 0, 0))
         with socket.socket() as probe:
             try:

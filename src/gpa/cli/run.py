@@ -39,12 +39,14 @@ def run(args: argparse.Namespace) -> int:
     import os
 
     from gpa import config
+    from gpa.agent import deferred
     from gpa.errors import NotRootError
 
     if os.geteuid() != 0:
         # Said before anything is read or loaded.
         raise NotRootError("gpa run needs root: it attaches eBPF programs and keeps keys (sudo)")
     loaded = config.load(args.config)
+    deferred.put_off("ssl", "hmac")  # before trio asks for them
     from gpa.agent import start
 
     start.run(loaded)

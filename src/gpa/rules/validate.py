@@ -7,7 +7,6 @@ Unknown members elsewhere are ignored, as the host may add some.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from gpa.errors import RulesError
@@ -299,5 +298,7 @@ def _short(text: str) -> str:
 
 
 def _near(name: str, known: Collection[str]) -> str:
+    import difflib  # only for who has misspelt something
+
     near = difflib.get_close_matches(name[:256], [k[:256] for k in known][:10_000], 1)
     return f"; did you mean {_short(near[0])}?" if near else ""
