@@ -154,6 +154,19 @@ def test_every_request_is_told_in_full_when_asked_for() -> None:
     assert rows.split(row(), None) == (records.decode(row()), {})
 
 
+def test_batches_follow_each_other_while_they_are_full() -> None:
+    waiting = [row() * rows.AT_ONCE, row(), row()]
+    taken = rows.batches(
+        row() * rows.AT_ONCE,
+        lambda limit: waiting.pop(0)[: limit * records.ROW_SIZE],
+        lambda data: ([data], {}),
+    )
+    sizes = [len(piece) // records.ROW_SIZE for pieces, _ in taken for piece in pieces]
+    assert sizes == [rows.AT_ONCE, rows.AT_ONCE, 1]
+    assert len(waiting) == 1, "what came meanwhile is for the next look"
+    assert list(rows.batches(b"", lambda _: row(), lambda data: ([data], {}))) == []
+
+
 def test_half_a_row_is_no_row() -> None:
     with pytest.raises(ValueError, match="not a multiple"):
         rows.split(row()[:-1], Epochs().short_words)

@@ -33,7 +33,7 @@ AUDIT_NAME: Final = "audit.jsonl"
 CONNECTION_NAME: Final = "ProxyAgent.Connection.log"
 RULES_KEPT: Final = 5
 
-BATCHES: Final = 16
+BATCHES: Final = 64
 """Of records in a row: a relay that is always ahead of us does not keep a stop waiting."""
 
 _RULES: Final = re.compile(r"AuthorizationRules_[0-9TZ.-]+\.json")

@@ -33,7 +33,7 @@ from gpa.errors import GpaError, PortTakenError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from gpa.agent.audit import Pieces
     from gpa.agent.latch import Key
@@ -262,17 +262,17 @@ class Agent:
 
     async def _take_once(self) -> bool:
         asked = self._local.answer_all()
-        data = self._tools.relay.take_records(rows.AT_ONCE)
+        relay = self._tools.relay
+        data = relay.take_records(rows.AT_ONCE)
         if data:
-            await self._reports.audit(self._auditor, self._batches(data))
+            # Taken and written in one thread: a burst of batches is one wake-up.
+            batches = rows.batches(data, relay.take_records, self._split)
+            await self._reports.audit(self._auditor, batches)
             await self._look_again()
         return asked or bool(data)
 
-    def _batches(self, data: bytes) -> Iterator[Pieces]:
-        """The first batch of records and those behind it; in the thread that writes them."""
-        while data:
-            yield self._tools.split(data, self._auditor.rule_words)
-            data = self._tools.relay.take_records(rows.AT_ONCE) if len(data) == rows.FULL else b""
+    def _split(self, data: bytes) -> Pieces:
+        return self._tools.split(data, self._auditor.rule_words)
 
     async def _look_again(self) -> None:
         """A program installed a moment ago is not refused until the next poll."""
