@@ -3,6 +3,7 @@
 //! A connection's handler returns; nothing here blocks but the wait itself. A handler that panics costs its
 //! connection and nothing else.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,6 +23,9 @@ use crate::sys::time;
 
 /// So many connections are a crowd, whose memory is given back when seven of eight have left.
 const CROWD: usize = 128;
+
+/// Of one user's connections that are closed to make room for others, one in so many at once.
+const EVICTED_SHARE: usize = 8;
 
 pub(super) struct Reactor {
     pub(super) core: Core,
@@ -183,14 +187,33 @@ impl Reactor {
         self.drive(key);
     }
 
-    /// Makes room for a descriptor: first of an idle connection to the host, then of the caller that was idle longest.
+    /// Makes room for a descriptor: first of an idle connection to the host, then of the caller that was idle longest,
+    /// then of the user who keeps us waiting on the most connections.
     pub(super) fn make_room(&mut self) -> bool {
         if self.core.close_oldest_idle() {
             return true;
         }
-        let Some(index) = self.core.timers.first(Wait::Idle) else { return false };
+        let Some(index) = self.core.timers.first(Wait::Idle) else { return self.close_slowest() };
         let Some((generation, _)) = self.connections.entry(index) else { return false };
         self.close(Key { index, generation });
+        true
+    }
+
+    /// Closes the oldest connections of the user who has the most that we wait for, root's never: whoever fills the
+    /// table with halves of requests pays for it alone. A share of them at once, since finding them looks at all.
+    fn close_slowest(&mut self) -> bool {
+        let mut by_uid: HashMap<Option<u32>, Vec<Key>> = HashMap::new();
+        for key in self.waiting_for(&[Wait::Head, Wait::Body, Wait::Reader, Wait::Linger]) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            match connection.caller.as_ref().ok().map(|caller| caller.uid) {
+                Some(0) => {}
+                uid => by_uid.entry(uid).or_default().push(key),
+            }
+        }
+        let Some(keys) = by_uid.into_values().max_by_key(Vec::len) else { return false };
+        for key in &keys[..keys.len().div_ceil(EVICTED_SHARE)] {
+            self.close(*key);
+        }
         true
     }
 
