@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 LOG_NAME: Final = "ProxyAgent.log"
 
+MAX_DESCRIPTORS: Final = 1 << 20
+"""What the kernel lets a process have (fs.nr_open); `RLIMIT_NOFILE` may have no bound at all."""
+
 ACQUIRE_SECONDS: Final = 10.0
 """For the answer that holds the key, from the first byte sent on."""
 
@@ -53,6 +57,7 @@ def run(config: Config) -> None:
     if os.geteuid() != 0:
         raise NotRootError("gpa run needs root: it attaches eBPF programs and keeps keys (sudo)")
     _native.harden()
+    _allow_descriptors()
     for folder, mode in (
         (config.run_folder, 0o700),
         (config.latch_key_folder, 0o700),
@@ -72,6 +77,16 @@ def run(config: Config) -> None:
             file.close()
     finally:
         lock.release()
+
+
+def _allow_descriptors() -> None:
+    """As many as we may have: the usual 1,024 are the connections of one busy program."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _run_in_leaf(config: Config, log: Log) -> None:
