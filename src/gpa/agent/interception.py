@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from gpa import _native
 from gpa.agent import bpffs, libbpf
+from gpa.agent.files import write_atomically
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import InterceptionError
 
@@ -348,9 +349,8 @@ def _policy(endpoint: Endpoint, mode: Mode) -> bytes:
 
 def _write_state(config: Config, *, leaf: Path, mounted: bool) -> None:
     try:
-        path = config.run_folder / STATE_FILE
-        path.write_text(json.dumps({"leaf": str(leaf), "mounted": mounted}))
-        path.chmod(0o600)
+        state = json.dumps({"leaf": str(leaf), "mounted": mounted}).encode()
+        write_atomically(config.run_folder / STATE_FILE, state, 0o600)
     except OSError as e:
         raise InterceptionError(
             f"cannot write {config.run_folder}/{STATE_FILE}: {e.strerror}"
