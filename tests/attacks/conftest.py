@@ -46,7 +46,7 @@ name = "named"
 path = "/metadata/attested/document"
 [[rules.imds.rules.privileges]]
 name = "root-user"
-path = "/metadata/scheduledevents"
+path = "/metadata/versions"
 
 [[rules.imds.rules.roles]]
 name = "token"
