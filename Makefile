@@ -85,7 +85,7 @@ $(VENV)/.rust-tools: $(VENV)/.ready
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.ready $(NATIVE_SOURCES)
-	@echo 'building the native library'
+	@echo 'building the native library (a minute or so)'
 	@$(INSTALL_EDITABLE)
 	@touch $@
 

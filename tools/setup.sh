@@ -122,6 +122,16 @@ Run make as $SUDO_USER, not with sudo: it asks sudo itself for what needs root."
     exit 1
 }
 
+# libbpf's makefile, which runs below cargo's folder, takes a path with a space for two.
+folder() {
+    case ${CARGO_TARGET_DIR:-} in /*) target=$CARGO_TARGET_DIR ;; *) target=$PWD ;; esac
+    case $target in *[[:space:]]*)
+        say "libbpf cannot be built below a path with a space: move '$target', or set CARGO_TARGET_DIR to a folder elsewhere"
+        exit 1
+        ;;
+    esac
+}
+
 toolchains() {
     trouble=''
     if ! python=$(find_python); then
@@ -157,7 +167,8 @@ system_packages() {
 }
 
 environment() {
-    if ! new_enough_python "$VENV/bin/python"; then
+    # A run that was interrupted may have left a half without pip.
+    if ! new_enough_python "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         say "making $VENV with $python"
         rm -rf "$VENV"
         "$python" -m venv "$VENV"
@@ -167,6 +178,7 @@ environment() {
 }
 
 cd "$(dirname "$0")/.."
+folder
 toolchains
 system_packages
 environment
