@@ -84,6 +84,7 @@ def test_waits_that_make_no_sense(text: str) -> None:
         _seconds(text)
 
 
+@pytest.mark.kernel  # only root gets as far
 def test_a_wrong_configuration_is_one_line(config: Path) -> None:
     config.write_text('{"fileLogLevel": "Loud"}')
     for verb in ("run", "detach", "status"):
@@ -110,6 +111,7 @@ def test_an_ordinary_user_is_told_kindly(
     assert err.count("\n") == 1
 
 
+@pytest.mark.kernel  # only root gets as far
 def test_detach_does_not_pull_the_rug_from_under_a_running_agent(
     config: Path, tmp_path: Path
 ) -> None:

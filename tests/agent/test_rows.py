@@ -201,6 +201,7 @@ rest = st.fixed_dictionaries(
 
 @given(st.lists(rest, max_size=8))
 @example([{"target": b"/?resource=sig%3dx&resource=a%3Fb&resource=%3&format=?&comp=&=&&type"}])
+@example([{"reason": 21}])
 @example([{"target": b"/?resource=" + b"x" * 128 + b"&x=1"}])
 @example([{"target": b"/a?" + b"a=b&" * 70}])
 def test_both_halves_write_the_same(made: list[dict[str, Any]]) -> None:

@@ -141,7 +141,7 @@ async def test_a_file_that_others_can_write_is_refused(tmp_path: Path, mode: int
     assert "can be written by others" in await trouble_of(write(tmp_path, VALID, mode))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+@pytest.mark.kernel  # only root gives files away
 async def test_another_users_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, VALID)
     os.chown(path, 65534, 0)

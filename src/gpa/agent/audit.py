@@ -273,7 +273,7 @@ class Auditor:
             user = self._user(caller["uid"])
             program = programs.get((caller["tgid"], caller["start_boottime"]))
         self._summary.count(row, user, program)
-        self.unknown |= row["reason"] == NO_IDENTITY_MATCHED
+        self.unknown |= not allowed and row["reason"] == NO_IDENTITY_MATCHED
         if allowed:
             audit += allowed_line(short_record(row, rule))
             if not self._everything:
