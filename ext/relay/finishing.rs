@@ -108,6 +108,7 @@ impl Core {
         let body_unread = match x.body_at {
             Body::Streamed(rest) => rest > 0,
             Body::None => !matches!(x.head.framing(), Framing::None | Framing::Length(0)),
+            Body::Inline(0) => false, // said to be empty: nothing was ever read
             Body::Inline(_) | Body::Decoded => !x.body_whole,
         };
         let incomplete = !x.has_head || body_unread;
