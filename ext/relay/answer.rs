@@ -3,7 +3,7 @@
 //! What the host sends is distrusted too: an answer that cannot be read is given up, and what comes behind one is
 //! surplus, which no caller may ever see.
 
-use super::config::SPARE_BUFFER;
+use super::config::{INTERIM_ANSWERS, SPARE_BUFFER};
 use crate::error::Reason;
 use crate::http::answer::{AnswerHead, write_answer_head};
 use crate::http::body::ChunkedDecoder;
@@ -32,6 +32,9 @@ pub(super) struct Answer {
     rest: Rest,
     method: Method,
     http10: bool,
+    /// Interim answers that came before this one.
+    interims: u8,
+    /// Of the final answer; 0 before it.
     pub(super) status: u16,
     /// The host will serve another request on this connection.
     pub(super) reusable: bool,
@@ -59,6 +62,7 @@ impl Answer {
             rest: Rest::All,
             method: Method::Get,
             http10: false,
+            interims: 0,
             status: 0,
             reusable: false,
             closing: false,
@@ -73,6 +77,7 @@ impl Answer {
             self.head.clear();
         }
         self.rest = Rest::All;
+        self.interims = 0;
         self.status = 0;
         self.reusable = false;
         self.closing = false;
@@ -124,6 +129,10 @@ impl Answer {
         }
         let used = self.head.head_len() - before;
         if self.head.is_interim() {
+            if self.interims == INTERIM_ANSWERS {
+                return Err(Reason::HostBroken);
+            }
+            self.interims += 1;
             // We answer `Expect` ourselves, and HTTP/1.0 knows no interim answers (RFC 9110 §15.2).
             if self.head.status() != 100 && !self.http10 {
                 write_answer_head(out, buf, &self.head, self.http10, true);
@@ -247,6 +256,13 @@ mod tests {
         let (got, whole, surplus) = passed_on(ANSWERS[5], &[], false).expect("a good answer");
         assert!(whole && surplus);
         assert!(got.ends_with(b"hello"));
+    }
+
+    #[test]
+    fn a_final_answer_has_to_come() {
+        let with = |interims| [b"HTTP/1.1 102 Processing\r\n\r\n".repeat(interims), ANSWERS[0].to_vec()].concat();
+        assert!(passed_on(&with(16), &[], false).is_ok_and(|(_, whole, _)| whole));
+        assert_eq!(passed_on(&with(17), &[], false), Err(Reason::HostBroken));
     }
 
     #[test]

@@ -33,7 +33,8 @@ impl Core {
                 Ok(n) => {
                     upstream.readable = n == self.window.len() || upstream.closed;
                     let step = self.pass_on(connection, n);
-                    if step != Step::Again {
+                    // It may have ended here, with an answer of our own, too.
+                    if step != Step::Again || connection.phase != Phase::Exchange {
                         return step;
                     }
                 }
@@ -80,7 +81,8 @@ impl Core {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(_) => return Step::Close,
             };
-            x.answered |= sent > 0;
+            // Behind a whole interim answer the caller still waits for the final one, which may be ours.
+            x.answered |= sent > 0 && (x.status != 0 || sent < self.out.len());
             let head_left = self.out.get(sent..).unwrap_or_default();
             let body_left = &body[sent.saturating_sub(self.out.len())..];
             x.to_caller.extend_from_slice(head_left);

@@ -23,6 +23,8 @@ pub(super) const STREAM_LIMIT: u64 = 100 << 20;
 pub(super) const CHUNKED_STEP: usize = 256 * 1024;
 /// Progress of a held body that is worth a new deadline: the slowest upload has 2 KiB a second.
 pub(super) const BODY_PROGRESS: u64 = 64 * 1024;
+/// Interim answers (1xx) to one request. Real hosts send one or two; without a limit they keep a request alive for ever.
+pub(super) const INTERIM_ANSWERS: u8 = 16;
 /// Requests that all callers together may have waiting for the agent to be ready; one uid a quarter of it.
 pub(super) const HELD_REQUESTS: usize = 4096;
 /// Idle upstream connections of a thread, and of one identity among them: as many as a busy client has requests under
