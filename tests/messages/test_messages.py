@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.messages.cases import CASES, SMUGGLED, WAIT, mutations
+from tests.messages.cases import CASES, SMUGGLED, WAIT, body, mutations
 from tests.messages.conftest import say
 from tests.messages.oracle import Sent, outcomes
 
@@ -125,3 +125,99 @@ def test_pipelined(lab: Lab) -> None:
         for n in range(50)
     )
     assert not judge(lab, [message] * 5)
+
+
+EXEMPT = {
+    "wireserver": (b"POST", b"/machine/?comp=telemetrydata"),
+    "hostga": (b"PUT", b"/vmAgentLog"),
+}
+NEAR = (
+    ("wireserver", b"POST", b"/machine?comp=telemetrydata"),
+    ("wireserver", b"POST", b"/machine/?comp=telemetrydata&a"),
+    ("wireserver", b"POST", b"/machine/?comp=telemetry%64ata"),
+    ("wireserver", b"PUT", b"/machine/?comp=telemetrydata"),
+    ("wireserver", b"PUT", b"/vmAgentLog"),
+    ("hostga", b"PUT", b"/vmAgentLog/"),
+    ("hostga", b"PUT", b"/vmAgentLog?"),
+    ("hostga", b"POST", b"/vmAgentLog"),
+    ("hostga", b"POST", b"/machine/?comp=telemetrydata"),
+    ("imds", b"PUT", b"/vmAgentLog"),
+)
+HELD, STREAMED = 8 << 20, 100 << 20
+
+
+def upload(endpoint: str, method: bytes, target: bytes, length: int, sent: int) -> dict[str, Any]:
+    """A job that announces `length` bytes and says `sent` of them."""
+    host = b"169.254.169.254" if endpoint == "imds" else b"168.63.129.16"
+    head = b"%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n"
+    return {
+        "endpoint": endpoint,
+        "said": head % (method, target, host, length) + b"x" * sent,
+        "methods": [method.decode()],
+        "wait": 30,
+    }
+
+
+def test_exempt(lab: Lab) -> None:
+    """In any case of letters, up to 100 MiB, and for root alone; its bytes arrive unsigned."""
+    jobs = [
+        upload(endpoint, method, target, size, size)
+        for endpoint, (method, plain) in EXEMPT.items()
+        for target, size in ((plain, HELD + 1), (plain.upper(), 10), (plain.lower(), HELD + 1))
+    ]
+    endpoint, (method, target) = "hostga", EXEMPT["hostga"]
+    jobs.append(upload(endpoint, method, target, STREAMED, STREAMED))
+    before = len(own(lab.records()))
+    for heard in say(lab, jobs):
+        assert heard.passed_on == 1, heard
+    arrived = own(lab.records())[before:]
+    assert {r["signature"] for r in arrived} == {"exempt"}
+    assert sorted(r["body"] for r in arrived) == [10, 10, *[HELD + 1] * 4, STREAMED]
+    for uid, status, size in ((0, 413, STREAMED + 1), (65534, 403, 10)):
+        jobs = [upload(name, m, t, size, 10) for name, (m, t) in EXEMPT.items()]
+        for heard in say(lab, jobs, uid):
+            assert heard.statuses == [status], heard
+            assert not heard.passed_on
+    assert len(own(lab.records())) == before + len(arrived)
+
+
+def test_nearly_exempt(lab: Lab) -> None:
+    """Held like any other: refused beyond 8 MiB, signed below."""
+    before = len(own(lab.records()))
+    for heard in say(lab, [upload(*near, HELD + 1, 10) for near in NEAR]):
+        assert heard.statuses == [413], heard
+    assert len(own(lab.records())) == before
+    for heard in say(lab, [upload(*near, 10, 10) for near in NEAR]):
+        assert heard.passed_on == 1, heard
+    assert {r["signature"] for r in own(lab.records())[before:]} == {"valid"}
+
+
+def test_expect_is_answered_after_the_decision(lab: Lab) -> None:
+    """A 100 before the body is asked for, in any case of letters; none for a refused request."""
+    head = b"POST %s HTTP/1.1\r\nHost: 169.254.169.254\r\nExpect: 100-CONTINUE\r\n%s\r\n\r\n"
+    framings = {
+        b"Content-Length: 5": b"hello",
+        b"Transfer-Encoding: chunked": b"1\r\nx\r\n0\r\n\r\n",
+    }
+    jobs = [
+        {"said": [head % (path, framing), data], "pause": 0.2, "methods": ["POST"]}
+        for path in (b"/metadata/versions", b"/../x")
+        for framing, data in framings.items()
+    ]
+    heard = say(lab, jobs)
+    for good in heard[:2]:
+        assert good.data.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 "), good
+        assert good.passed_on == 1
+    for refused in heard[2:]:
+        assert refused.data.startswith(b"HTTP/1.1 403 "), refused
+
+
+def test_left_early(lab: Lab) -> None:
+    """Who leaves before its request is whole has asked nothing; who stops sending is answered."""
+    before = len(own(lab.records()))
+    whole = body(b"Content-Length: 3", data=b"abc")
+    say(lab, [{"said": whole[:n], "methods": []} for n in range(len(whole))])
+    say(lab, [{"said": whole[:n], "shut": True, "wait": 2} for n in range(len(whole))])
+    assert len(own(lab.records())) == before
+    for heard in say(lab, [{"said": whole, "shut": True} for _ in range(5)]):
+        assert heard.passed_on == 1, heard
