@@ -49,6 +49,7 @@ class FakeInterception:
     def __init__(self, log: list[str]) -> None:
         self.log = log
         self.modes: dict[Endpoint, Mode] = {}
+        self.is_attached = lambda: True
 
     def set_modes(self, modes: Mapping[Endpoint, Mode]) -> None:
         self.modes = dict(modes)

@@ -196,6 +196,13 @@ def test_detach_asks_for_force_while_an_agent_runs(stand: Stand) -> None:
     mark = secrets.token_hex(4)
     assert stand.attack(USERS[1], ONE, f"{INSTANCE}&m={mark}") == 401
     assert [r["signature"] for r in eventually(lambda: stand.arrived(mark))] == ["unsigned"]
+
+    def told() -> bool:
+        status = json.loads((stand.agent.log_folder / "status.json").read_text())
+        part = status["proxyAgentStatus"]["ebpfProgramStatus"]
+        return part["status"] == "STOPPED" and "detached" in part["message"]
+
+    assert eventually(told), "its status says that it intercepts"
     assert stand.agent.stop() == 0
     stand.agent.start()
     assert stand.attack(USERS[1], ONE, INSTANCE) == 200

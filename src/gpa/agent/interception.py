@@ -244,6 +244,10 @@ class Interception:
             counts[name] = struct.unpack("=Q", value)[0] if value else 0
         return counts
 
+    def is_attached(self) -> bool:
+        """False when somebody detached a program, or removed the cgroup that it was attached to."""
+        return all(link.cgroup_id() for link in self._links.values())
+
     def release(self) -> None:
         """Stop redirecting, unpin, remove the agent's cgroup: nothing stays."""
         self._close()

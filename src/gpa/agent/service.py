@@ -26,7 +26,7 @@ from gpa.agent.local import LocalEndpoints
 from gpa.agent.provisioning import LIMIT, Provisioning
 from gpa.agent.reports import Reports
 from gpa.agent.rules import closed_table
-from gpa.agent.status import Parts, aggregate
+from gpa.agent.status import RUNNING, Parts, aggregate
 from gpa.agent.summary import Summary
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import GpaError, PortTakenError
@@ -342,6 +342,10 @@ class Agent:
             self._parts.latch.run(self._latch.message)
         else:
             self._parts.latch.stop(self._latch.message)
+        there = self._interception is None or self._interception.is_attached()
+        if not there and self._parts.ebpf.status == RUNNING:
+            self._parts.ebpf.stop("detached by somebody: restart the agent")
+            self._log.error("the interception was detached by somebody: restart the agent")
 
     async def _write_status(self) -> None:
         await self._reports.status(self.aggregate())

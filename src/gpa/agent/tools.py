@@ -32,6 +32,9 @@ class Interception(Protocol):
     def counters(self) -> dict[str, int]:
         """Counts of the kernel half."""
 
+    def is_attached(self) -> bool:
+        """Whether all programs are still where they were attached."""
+
     def release(self) -> None:
         """Detach and remove everything."""
 
