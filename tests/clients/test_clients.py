@@ -47,7 +47,7 @@ def lab() -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch, Lab() as made:
         patch.setattr(emulator, "PLACES", {**emulator.PLACES, "imds": "192.0.2.1:8080"})
         made.start_emulator()
-        echo = ["/usr/bin/python3", "-I", "-S", HERE / "echo.py", "169.254.169.254", "80"]
+        echo = ["/usr/bin/python3", "-I", "-S", str(HERE / "echo.py"), "169.254.169.254", "80"]
         made.spawn(0, 0, echo, place=HOST, stdout=subprocess.DEVNULL, stderr=None)
         made.start_agent().wait_provisioned()
         (made.programs / "large").write_bytes(bytes(range(256)) * (5 << 12))
