@@ -6,6 +6,7 @@ import os
 import resource
 import secrets
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,5 +123,18 @@ def test_stopped_agents_table_is_not_one_users(stand: Stand) -> None:
     finally:
         os.kill(stand.agent.pid, signal.SIGCONT)
     assert eventually(lambda: settled(stand)), (stand.flows(), stand.pending())
+    got, _ = stand.attack(VICTIM, TIMED, INSTANCE, 5)
+    assert got == ["200"]
+
+
+def test_agent_outlives_the_end_of_descriptors(stand: Stand) -> None:
+    """Not one is left, for longer than the host is not asked and no file is written."""
+    pid = stand.agent.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = max(int(n.name) for n in Path(f"/proc/{pid}/fd").iterdir())
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 1, before[1]))
+    time.sleep(2.5)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    assert stand.agent.is_running(), stand.agent.said()
     got, _ = stand.attack(VICTIM, TIMED, INSTANCE, 5)
     assert got == ["200"]

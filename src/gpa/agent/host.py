@@ -80,7 +80,10 @@ async def connect(exempt: Callable[[int], None]) -> trio.SocketStream:
     Raises:
         HostUnreachableError: refused, no route, no answer, or the exemption was refused.
     """
-    sock = trio.socket.socket()
+    try:
+        sock = trio.socket.socket()
+    except OSError as error:  # descriptors are at an end; others that close give some back
+        raise HostUnreachableError(f"no socket can be had: {error.strerror}") from error
     try:
         try:
             # First of all: a connection that is not exempt would come back to ourselves.
