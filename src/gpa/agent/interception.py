@@ -35,7 +35,6 @@ ABI: Final = 1
 
 # Socket level and options of bpf/record.h.
 SOL_GPA: Final = 0x6770
-SO_EXEMPT: Final = 2
 SO_LISTENER: Final = 3
 SO_CLAIM: Final = 4
 

@@ -98,10 +98,6 @@ class Map:
             return None
         return bytes(ffi.buffer(value, self._value_size))
 
-    def delete(self, key: bytes) -> None:
-        """Remove the key where it stands."""
-        lib.bpf_map_delete_elem(self._fd.number, key)
-
     def keys(self) -> Iterator[bytes]:
         """All keys, in no order; bounded by the map's own size."""
         key = ffi.NULL

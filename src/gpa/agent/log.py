@@ -83,10 +83,6 @@ class Log:
         """A step that operators want to see."""
         self._write(Level.INFO, text)
 
-    def debug(self, text: str) -> None:
-        """A step that helps who looks for a fault."""
-        self._write(Level.DEBUG, text)
-
     def _write(self, level: Level, text: str) -> None:
         if level < self._level:
             return

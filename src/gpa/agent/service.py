@@ -22,6 +22,7 @@ from gpa.agent.audit import Auditor
 from gpa.agent.channel import ALL_DISABLED
 from gpa.agent.clock import HostClock
 from gpa.agent.host import HostChannel, LatchShell
+from gpa.agent.limits import Limits
 from gpa.agent.local import LocalEndpoints
 from gpa.agent.provisioning import LIMIT, Provisioning
 from gpa.agent.reports import Reports
@@ -92,6 +93,7 @@ class Agent:
             or config.file_log_level in ("Trace", "Debug"),
         )
         self._reports = Reports(config, log)
+        self._limits = Limits()
         self._provisioning: Provisioning | None = None
         self._local = LocalEndpoints(tools.relay, tools.decode_caller, self)
         self._interception: Interception | None = None
@@ -245,8 +247,16 @@ class Agent:
     async def _monitor(self) -> None:
         self._parts.monitor.run()
         while True:
+            self._say_limits()
             await self._write_status()
             await trio.sleep(self._config.monitor_interval)
+
+    def _say_limits(self) -> None:
+        counters = self._tools.relay.counters()
+        if self._interception is not None:
+            counters = counters | self._interception.counters()
+        for words in self._limits.risen(counters):
+            self._log.warn(words)
 
     async def _take(self) -> None:
         """Records and questions of the relay, as they come, in batches."""
