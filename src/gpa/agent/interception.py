@@ -9,19 +9,16 @@ programs one by one.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import json
 import os
 import socket
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from gpa import _native
 from gpa.agent import bpffs, libbpf
-from gpa.agent.files import write_atomically
+from gpa.agent.pins import NEIGHBOURHOOD, OPTIONS, Pins, detach, was_mounted, write_state
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import InterceptionError
 
@@ -29,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gpa.config import Config
-
-ABI: Final = 1
-"""`GPA_ABI` of bpf/record.h."""
 
 # Socket level and options of bpf/record.h.
 SOL_GPA: Final = 0x6770
@@ -56,39 +50,8 @@ COUNTERS: Final = (
 )
 """Names of `enum gpa_counter` in bpf/record.h, in order."""
 
-OPTIONS: Final = ("setsockopt", "getsockopt")
-"""Attached to the agent's own cgroup."""
-
-NEIGHBOURHOOD: Final = (
-    "bind4",
-    "bind6",
-    "post_bind4",
-    "sockops",
-    "getpeername4",
-    "getpeername6",
-    "connect6",
-    "connect4",
-)
-"""Attached to cgroupRoot, in this order; removed in the reverse order."""
-
-STATE_FILE: Final = "interception.json"
-"""In the run folder: what `detach` must undo besides the pins."""
-
 AGENT: Final = struct.Struct("=QQQQQII")
 """`struct gpa_agent`: nonce, start_boottime, bound_netns, served_ns, idle_ns, tgid, padding."""
-
-
-@dataclass(frozen=True)
-class _Pins:
-    root: Path
-
-    @property
-    def maps(self) -> Path:
-        return self.root / f"v{ABI}" / "maps"
-
-    @property
-    def links(self) -> Path:
-        return self.root / f"v{ABI}" / "links"
 
 
 class Interception:
@@ -100,7 +63,7 @@ class Interception:
 
     def __init__(self, config: Config, obj: libbpf.Object, leaf: Path) -> None:
         self._config = config
-        self._pins = _Pins(config.pin_folder)
+        self._pins = Pins(config.pin_folder)
         self._object = obj
         self._leaf = leaf
         self.mounted = False
@@ -133,10 +96,10 @@ class Interception:
             InterceptionError: what the kernel lacks or refuses, and what to do.
         """
         _check_kernel()
-        pins = _Pins(config.pin_folder)
+        pins = Pins(config.pin_folder)
         mounted = bpffs.prepare(pins.root)
         fresh = not pins.links.exists()
-        _write_state(config, leaf=leaf, mounted=mounted or _was_mounted(config))
+        write_state(config, leaf=leaf, mounted=mounted or was_mounted(config))
         self = None
         try:
             for folder in (pins.maps, pins.links):
@@ -265,56 +228,6 @@ class Interception:
         self._object.close()
 
 
-def detach(config: Config) -> list[str]:
-    """Take away all that an agent with this configuration has in the kernel; needs no agent.
-
-    Returns:
-        What was removed, in order; empty when there was nothing.
-    """
-    removed = []
-    folder = config.pin_folder
-    # The redirect goes first: a connect in between goes where it went before, never to a dead port.
-    for version in sorted(folder.glob("v*")):
-        present = {p.name for p in (version / "links").glob("*")}
-        order = [n for n in (*reversed(NEIGHBOURHOOD), *reversed(OPTIONS)) if n in present]
-        for name in (*order, *sorted(present.difference(order))):
-            pin = version / "links" / name
-            link = libbpf.Link.pinned(pin)
-            if link is not None:
-                link.detach()
-                link.close()
-            pin.unlink(missing_ok=True)
-            removed.append(f"program {name}")
-        for pin in sorted((version / "maps").glob("*")):
-            pin.unlink(missing_ok=True)
-            removed.append(f"map {pin.name}")
-        for part in (version / "links", version / "maps", version):
-            with contextlib.suppress(OSError):
-                part.rmdir()
-    state = _read_state(config)
-    if state.get("mounted") and folder.exists():
-        bpffs.unmount(folder)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-    leaf = state.get("leaf")
-    if isinstance(leaf, str) and _remove_leaf(Path(leaf)):
-        removed.append(f"cgroup {leaf}")
-    (config.run_folder / STATE_FILE).unlink(missing_ok=True)
-    return removed
-
-
-def _remove_leaf(leaf: Path) -> bool:
-    """Remove the agent's cgroup; a process that is in it (this one, at its end) moves up first."""
-    try:
-        here = str(os.getpid()) in (leaf / "cgroup.procs").read_text().split()
-        if here:
-            (leaf.parent / "cgroup.procs").write_text(str(os.getpid()))
-        leaf.rmdir()
-    except OSError:
-        return False
-    return True
-
-
 def _load(pins: Path) -> libbpf.Object:
     image = _native.bpf_object()
     try:
@@ -348,25 +261,3 @@ def _target(endpoint: Endpoint) -> bytes:
 
 def _policy(endpoint: Endpoint, mode: Mode) -> bytes:
     return struct.pack("=II", MODES[mode], endpoint is not Endpoint.IMDS)
-
-
-def _write_state(config: Config, *, leaf: Path, mounted: bool) -> None:
-    try:
-        state = json.dumps({"leaf": str(leaf), "mounted": mounted}).encode()
-        write_atomically(config.run_folder / STATE_FILE, state, 0o600)
-    except OSError as e:
-        raise InterceptionError(
-            f"cannot write {config.run_folder}/{STATE_FILE}: {e.strerror}"
-        ) from e
-
-
-def _read_state(config: Config) -> dict[str, object]:
-    try:
-        state = json.loads((config.run_folder / STATE_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
-def _was_mounted(config: Config) -> bool:
-    return bool(_read_state(config).get("mounted"))

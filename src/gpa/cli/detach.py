@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
         raise AlreadyRunningError(
             f"the agent is running (pid {pid}): stop it first, or use --force"
         )
-    from gpa.agent import interception
+    from gpa.agent import pins
 
-    removed = interception.detach(loaded)
+    removed = pins.detach(loaded)
     for what in removed:
         sys.stdout.write(f"removed {what}\n")
     if not removed:
