@@ -3,7 +3,10 @@
  * What the kernel half and the native half say to each other: the record of a caller, the key of a flow, the
  * control block. Fixed width, no padding that is not named, sizes asserted here and in ext/caller.rs.
  *
- * A change of any layout is a new GPA_ABI: pins live in a folder of that number, and every record carries it.
+ * An upgrade finds records of the agent before it on sockets that wait, and a rollback finds newer ones. So a record
+ * only grows, into its reserve, and says by GPA_ABI which fields it has: every agent reads every record of its
+ * GPA_PINS. Any other change of a map's key or value is a new GPA_PINS: maps live in a folder of that number, and what
+ * waits during that one upgrade is not known to the new agent.
  */
 #ifndef GPA_RECORD_H
 #define GPA_RECORD_H
@@ -12,7 +15,8 @@
 #include <linux/types.h>
 #endif
 
-#define GPA_ABI 1
+#define GPA_PINS 1 /* shape of the maps */
+#define GPA_ABI 1  /* fields of struct gpa_ident; 0 is no record */
 
 /* The private socket level ("gp") and its options. Only the agent is answered, see bpf/handover.h. */
 #define GPA_SOL 0x6770
@@ -65,6 +69,7 @@ struct gpa_ident {
 	__u32 abi;
 	__u32 flags;
 	char exe_name[GPA_EXE_NAME_LEN]; /* last component by dentry, not by mount */
+	__u32 reserve[4]; /* zero; for fields to come */
 };
 
 /* One connection between connect() and the end of its handshake. */
@@ -123,7 +128,7 @@ enum gpa_counter {
 	GPA_COUNTERS = 11,
 };
 
-_Static_assert(sizeof(struct gpa_ident) == 240, "gpa_ident");
+_Static_assert(sizeof(struct gpa_ident) == 256, "gpa_ident");
 _Static_assert(sizeof(struct gpa_flow) == 24, "gpa_flow");
 _Static_assert(sizeof(struct gpa_target) == 8, "gpa_target");
 _Static_assert(sizeof(struct gpa_policy) == 8, "gpa_policy");

@@ -34,6 +34,6 @@ struct gpa_audit {
 	char target[GPA_AUDIT_TARGET_LEN]; /* as on the wire, cut; a value in a query is cut out (`?sig=…`) by the reader */
 };
 
-_Static_assert(sizeof(struct gpa_audit) == 240 + 40 + 4 + 4 + 8 + 4 + 4 + 8 + 288, "gpa_audit");
+_Static_assert(sizeof(struct gpa_audit) == 256 + 40 + 4 + 4 + 8 + 4 + 4 + 8 + 288, "gpa_audit");
 
 #endif

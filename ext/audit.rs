@@ -76,10 +76,10 @@ impl Default for AuditRow {
     }
 }
 
-const _: () = assert!(size_of::<AuditRow>() == 600);
-const _: () = assert!(std::mem::offset_of!(AuditRow, unix_ns) == 240);
-const _: () = assert!(std::mem::offset_of!(AuditRow, duration_us) == 280);
-const _: () = assert!(std::mem::offset_of!(AuditRow, privilege) == 290);
-const _: () = assert!(std::mem::offset_of!(AuditRow, target_len) == 298);
-const _: () = assert!(std::mem::offset_of!(AuditRow, method) == 304);
-const _: () = assert!(std::mem::offset_of!(AuditRow, target) == 312);
+const _: () = assert!(size_of::<AuditRow>() == 616);
+const _: () = assert!(std::mem::offset_of!(AuditRow, unix_ns) == 256);
+const _: () = assert!(std::mem::offset_of!(AuditRow, duration_us) == 296);
+const _: () = assert!(std::mem::offset_of!(AuditRow, privilege) == 306);
+const _: () = assert!(std::mem::offset_of!(AuditRow, target_len) == 314);
+const _: () = assert!(std::mem::offset_of!(AuditRow, method) == 320);
+const _: () = assert!(std::mem::offset_of!(AuditRow, target) == 328);

@@ -2,7 +2,8 @@
 //!
 //! Pure: bytes to a typed value. How the bytes are asked for is `ext/sys/net.rs`.
 
-/// Version of the layout below, `GPA_ABI` of `bpf/record.h`.
+/// Fields that the record below has, `GPA_ABI` of `bpf/record.h`. Records of an older or newer agent have fewer or more,
+/// and the same size; 0 is none.
 pub const ABI: u32 = 1;
 /// Private socket level and options of `bpf/record.h`.
 pub const SOL_GPA: i32 = 0x6770;
@@ -57,9 +58,10 @@ pub struct Ident {
     pub abi: u32,
     pub flags: u32,
     pub exe_name: [u8; 64],
+    pub reserve: [u32; 4],
 }
 
-const _: () = assert!(size_of::<Ident>() == 240);
+const _: () = assert!(size_of::<Ident>() == 256);
 
 /// The services that the host offers (docs/protocol.md, "Endpoints").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,6 +133,7 @@ impl Ident {
             abi: ABI,
             flags: 0,
             exe_name: [0; 64],
+            reserve: [0; 4],
         }
     }
 

@@ -32,6 +32,7 @@ cdef extern from "audit.h":
         char gl_comm[16]
         uint32_t abi, flags
         char exe_name[64]
+        uint32_t reserve[4]
 
     struct gpa_audit:
         gpa_ident caller
@@ -76,6 +77,7 @@ cdef dict caller_fields(const gpa_ident *c):
         "cgroup_id": c.cgroup_id,
         "netns_cookie": c.netns_cookie,
         "sock_cookie": c.sock_cookie,
+        "abi": c.abi,
         "userns": c.userns_inum,
         "mntns": c.mntns_inum,
         "exe": (c.exe_dev, c.exe_ino, c.exe_ctime_s, c.exe_ctime_ns) if c.flags & GPA_EXE_KNOWN else None,

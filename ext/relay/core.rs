@@ -16,7 +16,7 @@ use super::slab::{Key, Slab};
 use super::timers::{Timers, Wait};
 use super::token::{self, Kind};
 use super::upstream::{Pool, Upstream};
-use crate::caller::{ABI, Endpoint, Ident};
+use crate::caller::{Endpoint, Ident};
 use crate::error::Reason;
 use crate::http::canonical::Canonical;
 use crate::sys::epoll::{Epoll, Readiness};
@@ -101,7 +101,7 @@ impl Core {
     /// Who made this connection: asked of the kernel, never of the caller.
     pub(super) fn identify(&self, accepted: BorrowedFd<'_>) -> Result<Ident, Reason> {
         match self.config().interception.caller(accepted) {
-            Ok(ident) if ident.abi == ABI => Ok(ident),
+            Ok(ident) if ident.abi != 0 => Ok(ident),
             Ok(_) => Err(Reason::IdentityLost),
             Err(_) => Err(Reason::Misdirected),
         }

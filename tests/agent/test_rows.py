@@ -19,7 +19,7 @@ from gpa.agent.summary import Summary
 from gpa.endpoints import Endpoint
 from gpa.rules.compile import CompiledNames
 
-IDENT = struct.Struct("=6Q q 4I 9I 4I 2H 2I 16s 16s 2I 64s")
+IDENT = struct.Struct("=6Q q 4I 9I 4I 2H 2I 16s 16s 2I 64s 16x")
 """`struct gpa_ident` of bpf/record.h."""
 
 TAIL = struct.Struct("=5Q I H 2B 4H 2B H I 8s 288s")

@@ -144,7 +144,7 @@ class Stand:
 
     def flows(self) -> int:
         """How many connections wait for their hand-over."""
-        return len(list(self._map("flows", 24, 240).keys()))
+        return len(list(self._map("flows", 24, 256).keys()))
 
     def pending(self) -> dict[int, int]:
         """The same by uid, as counted for the quotas; those that are zero left out."""

@@ -33,7 +33,7 @@ with tcp() as made:
             told.append(errno.errorcode[trouble.errno])
     made.connect(IMDS)
     try:
-        told.append(made.getsockopt(0x6770, 1, 240).hex())
+        told.append(made.getsockopt(0x6770, 1, 256).hex())
     except OSError as trouble:
         told.append(errno.errorcode[trouble.errno])
     try:

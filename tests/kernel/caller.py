@@ -144,7 +144,7 @@ def forge(to: tuple[str, int]) -> socket.socket:
             raise SystemExit(f"option {option} was granted")
     made.connect(to)
     try:
-        made.getsockopt(0x6770, 1, 240)
+        made.getsockopt(0x6770, 1, 256)
     except OSError:
         return made
     raise SystemExit("the record was told")

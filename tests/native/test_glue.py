@@ -189,5 +189,5 @@ def test_connection_that_nobody_intercepted_is_misdirected_and_recorded() -> Non
 def test_rows_are_whole() -> None:
     with pytest.raises(ValueError, match="not a multiple"):
         records.decode(b"\0" * (records.ROW_SIZE - 1))
-    with pytest.raises(ValueError, match="240"):
+    with pytest.raises(ValueError, match="256"):
         records.decode_caller(b"\0" * (records.IDENT_SIZE + 1))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gpa.rules.model import EffectiveRules
 
 # struct gpa_ident of bpf/record.h.
-_IDENT = struct.Struct("=QQQQQQq" + "I" * 17 + "HHII16s16sII64s")
+_IDENT = struct.Struct("=QQQQQQq" + "I" * 17 + "HHII16s16sII64s16x")
 _EXE_KNOWN, _EXE_NAME = 1 << 2, 1 << 3
 _ABI = 1
 

@@ -85,8 +85,8 @@ fn without_an_identity_nothing_is_served() {
     stage.caller(None);
     assert_eq!(stage.ask(GET).status, 421);
     assert_eq!(stage.ask(b"G").status, 421);
-    // A record of a layout that is not ours says nothing that we can believe.
-    stage.caller(Some(Ident { abi: 99, ..user(0, Endpoint::Imds) }));
+    // What nobody wrote says nothing that we can believe.
+    stage.caller(Some(Ident { abi: 0, ..user(0, Endpoint::Imds) }));
     let answer = stage.ask(GET);
     assert_eq!((answer.status, answer.field("retry-after")), (503, Some("1")));
     // An address that no endpoint has.

@@ -19,6 +19,7 @@ class CallerFields(TypedDict):
     cgroup_id: int
     netns_cookie: int
     sock_cookie: int
+    abi: int
     userns: int
     mntns: int
     exe: tuple[int, int, int, int] | None

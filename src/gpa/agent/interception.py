@@ -2,9 +2,9 @@
 
 Order is what keeps it closed: the options that prove who the agent is come first, then the guard
 of the port, its listener, the hand-over, and the redirect last; removal goes the other way. Links
-and maps are pinned below `{pinFolder}/v{ABI}`: after a crash connects still meet the programs,
-which find no listener and refuse what is enforced. A new agent takes the pins over and swaps the
-programs one by one.
+and maps are pinned below `{pinFolder}/v{LAYOUT}`: after a crash connects still meet the programs,
+which find no listener and refuse what is enforced. A new agent takes the pins over, those of
+another layout too, and swaps the programs one by one: at no moment is there none, or are there two.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Interception:
         _check_kernel()
         pins = Pins(config.pin_folder)
         mounted = bpffs.prepare(pins.root)
-        fresh = not pins.links.exists()
+        fresh = not any(pins.root.glob("v*"))
         write_state(config, leaf=leaf, mounted=mounted or was_mounted(config))
         self = None
         try:
@@ -132,6 +132,7 @@ class Interception:
         port = owned.getsockname()[1]
         self._netns_port.set(struct.pack("=Q", cookie), struct.pack("=I", port))
         self._attach_all([n for n in NEIGHBOURHOOD if n not in guards], cgroup_root)
+        self._pins.remove_others()
 
     def _claim(self) -> None:
         nonce = int.from_bytes(os.urandom(8)) or 1
@@ -170,15 +171,9 @@ class Interception:
     def _attach_one(self, name: str, cgroup: int, cgroup_id: int) -> libbpf.Link:
         program = self._object.program(name)
         pin = self._pins.links / name
-        link = libbpf.Link.pinned(pin)
-        if link is not None:
-            if link.cgroup_id() == cgroup_id:
-                link.update(program)
+        for folder in (self._pins.own, *self._pins.others()):
+            if link := self._take_over(folder / "links" / name, program, cgroup_id):
                 return link
-            # Of another cgroup, perhaps one that is gone.
-            link.detach()
-            link.close()
-        pin.unlink(missing_ok=True)
         try:
             link = libbpf.Link.create(program, cgroup, name)
         except libbpf.BpfError as e:
@@ -192,6 +187,19 @@ class Interception:
             link.close()
             raise
         return link
+
+    def _take_over(self, pin: Path, program: int, cgroup_id: int) -> libbpf.Link | None:
+        link = libbpf.Link.pinned(pin)
+        if link is not None and link.cgroup_id() == cgroup_id:
+            link.update(program)
+            # In one step, mostly to itself: a link with two pins, or none, would be undone wrongly.
+            pin.rename(self._pins.links / pin.name)
+            return link
+        if link is not None:  # of another cgroup, perhaps one that is gone
+            link.detach()
+            link.close()
+        pin.unlink(missing_ok=True)
+        return None
 
     def set_modes(self, modes: Mapping[Endpoint, Mode]) -> None:
         """Tell connect() what holds for each endpoint from now on."""

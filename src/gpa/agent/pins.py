@@ -18,8 +18,8 @@ from gpa.errors import InterceptionError
 if TYPE_CHECKING:
     from gpa.config import Config
 
-ABI: Final = 1
-"""`GPA_ABI` of bpf/record.h."""
+LAYOUT: Final = 1
+"""`GPA_PINS` of bpf/record.h."""
 
 OPTIONS: Final = ("setsockopt", "getsockopt")
 """Attached to the agent's own cgroup."""
@@ -42,7 +42,7 @@ STATE_FILE: Final = "interception.json"
 
 @dataclass(frozen=True)
 class Pins:
-    """Where the pins of this layout are.
+    """Where the pins are.
 
     Attributes:
         root: `pinFolder`.
@@ -51,14 +51,28 @@ class Pins:
     root: Path
 
     @property
+    def own(self) -> Path:
+        """The folder of this layout."""
+        return self.root / f"v{LAYOUT}"
+
+    @property
     def maps(self) -> Path:
         """One file a map."""
-        return self.root / f"v{ABI}" / "maps"
+        return self.own / "maps"
 
     @property
     def links(self) -> Path:
         """One file an attached program."""
-        return self.root / f"v{ABI}" / "links"
+        return self.own / "links"
+
+    def others(self) -> list[Path]:
+        """Folders of other layouts, which an older or newer agent has left."""
+        return [folder for folder in sorted(self.root.glob("v*")) if folder != self.own]
+
+    def remove_others(self) -> None:
+        """Take away what an agent of another layout has left, when its programs were taken over."""
+        for folder in self.others():
+            _remove_layout(folder)
 
 
 def detach(config: Config) -> list[str]:
@@ -69,24 +83,8 @@ def detach(config: Config) -> list[str]:
     """
     removed = []
     folder = config.pin_folder
-    # The redirect goes first: a connect in between goes where it went before, never to a dead port.
     for version in sorted(folder.glob("v*")):
-        present = {p.name for p in (version / "links").glob("*")}
-        order = [n for n in (*reversed(NEIGHBOURHOOD), *reversed(OPTIONS)) if n in present]
-        for name in (*order, *sorted(present.difference(order))):
-            pin = version / "links" / name
-            link = libbpf.Link.pinned(pin)
-            if link is not None:
-                link.detach()
-                link.close()
-            pin.unlink(missing_ok=True)
-            removed.append(f"program {name}")
-        for pin in sorted((version / "maps").glob("*")):
-            pin.unlink(missing_ok=True)
-            removed.append(f"map {pin.name}")
-        for part in (version / "links", version / "maps", version):
-            with contextlib.suppress(OSError):
-                part.rmdir()
+        removed += _remove_layout(version)
     state = _read_state(config)
     if state.get("mounted") and folder.exists():
         bpffs.unmount(folder)
@@ -96,6 +94,28 @@ def detach(config: Config) -> list[str]:
     if isinstance(leaf, str) and _remove_leaf(Path(leaf)):
         removed.append(f"cgroup {leaf}")
     (config.run_folder / STATE_FILE).unlink(missing_ok=True)
+    return removed
+
+
+def _remove_layout(folder: Path) -> list[str]:
+    removed = []
+    # The redirect goes first: a connect in between goes where it went before, never to a dead port.
+    present = {p.name for p in (folder / "links").glob("*")}
+    order = [n for n in (*reversed(NEIGHBOURHOOD), *reversed(OPTIONS)) if n in present]
+    for name in (*order, *sorted(present.difference(order))):
+        pin = folder / "links" / name
+        link = libbpf.Link.pinned(pin)
+        if link is not None:
+            link.detach()
+            link.close()
+        pin.unlink(missing_ok=True)
+        removed.append(f"program {name}")
+    for pin in sorted((folder / "maps").glob("*")):
+        pin.unlink(missing_ok=True)
+        removed.append(f"map {pin.name}")
+    for part in (folder / "links", folder / "maps", folder):
+        with contextlib.suppress(OSError):
+            part.rmdir()
     return removed
 
 
