@@ -173,7 +173,7 @@ SEC("cgroup/setsockopt")
 int gpa_setsockopt(struct bpf_sockopt *ctx)
 {
 	__u64 *nonce = ctx->optval;
-	__u32 mark, *m;
+	__u32 *m;
 
 	if (ctx->level != GPA_SOL || !ctx->sk)
 		return NOT_OURS;
@@ -183,18 +183,12 @@ int gpa_setsockopt(struct bpf_sockopt *ctx)
 		ctx->optlen = SKIP_KERNEL;
 		return DONE;
 	}
-	if (ctx->optname == GPA_SO_EXEMPT)
-		mark = MARK_EXEMPT;
-	else if (ctx->optname == GPA_SO_LISTENER)
-		mark = MARK_LISTENER;
-	else
-		return NOT_OURS;
-	if (!is_agent())
+	if (ctx->optname != GPA_SO_EXEMPT || !is_agent())
 		return NOT_OURS;
 	m = bpf_sk_storage_get(&marks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!m)
 		return NOT_OURS;
-	*m = mark;
+	*m = MARK_EXEMPT;
 	ctx->optlen = SKIP_KERNEL;
 	return DONE;
 }

@@ -28,7 +28,8 @@ struct {
 	__type(value, struct gpa_ident);
 } idents SEC(".maps");
 
-/* Marks of the agent's own sockets. */
+/* Marks of the agent's own sockets: of exempt ones by their option, of listeners by user space, which writes here by
+ * descriptor since a listener that was taken over may be of a cgroup that answers no option. */
 #define MARK_EXEMPT 1
 #define MARK_LISTENER 2
 struct {

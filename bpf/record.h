@@ -22,8 +22,7 @@
 #define GPA_SOL 0x6770
 #define GPA_SO_IDENT 1    /* get: struct gpa_ident of an accepted socket */
 #define GPA_SO_EXEMPT 2   /* set: this socket's connect() is not redirected */
-#define GPA_SO_LISTENER 3 /* set: this listening socket is the agent's */
-#define GPA_SO_CLAIM 4    /* set, u64 nonce: the caller is the agent from now on */
+#define GPA_SO_CLAIM 3    /* set, u64 nonce: the caller is the agent from now on */
 
 /* gpa_ident.flags */
 #define GPA_DIRECT (1U << 0)    /* connected to the listener itself, was not redirected */

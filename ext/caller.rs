@@ -9,8 +9,7 @@ pub const ABI: u32 = 1;
 pub const SOL_GPA: i32 = 0x6770;
 pub const SO_IDENT: i32 = 1;
 pub const SO_EXEMPT: i32 = 2;
-pub const SO_LISTENER: i32 = 3;
-pub const SO_CLAIM: i32 = 4;
+pub const SO_CLAIM: i32 = 3;
 
 pub const FLAG_DIRECT: u32 = 1 << 0;
 pub const FLAG_ACCEPTED: u32 = 1 << 1;

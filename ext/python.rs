@@ -20,7 +20,7 @@ use crate::http::canonical::Canonical;
 use crate::http::forward::exempt as is_exempt;
 use crate::key::{self, Fault};
 use crate::policy::Grounds;
-use crate::relay::{self, RelayConfig};
+use crate::relay::{self, KernelInterception, RelayConfig};
 use crate::sign;
 use crate::sys::{fd, net, plain, process};
 
@@ -180,73 +180,85 @@ impl Snapshot {
 
 /// The native threads that carry requests.
 #[pyclass(frozen, module = "gpa._native")]
-struct Relay(relay::Relay);
+struct Relay {
+    relay: relay::Relay,
+    interception: Arc<KernelInterception>,
+}
 
 #[pymethods]
 impl Relay {
     #[new]
     #[pyo3(signature = (threads=2, body_limit=8 << 20, body_budget=64 << 20))]
     fn new(threads: usize, body_limit: usize, body_budget: usize) -> PyResult<Self> {
-        let config = RelayConfig { threads, body_limit, body_budget, ..RelayConfig::default() };
-        Ok(Self(relay::Relay::start(config)?))
+        let interception = Arc::new(KernelInterception::default());
+        let kernel = Arc::clone(&interception);
+        let config = RelayConfig { threads, body_limit, body_budget, interception: kernel, ..RelayConfig::default() };
+        Ok(Self { relay: relay::Relay::start(config)?, interception })
     }
 
     /// Serves a listening socket; the descriptor is duplicated.
     fn listen(&self, number: i32) -> PyResult<()> {
-        self.0.listen(fd::duplicate(number)?)?;
+        self.relay.listen(fd::duplicate(number)?)?;
+        Ok(())
+    }
+
+    /// Gives the map of records (`idents`), to be asked where a socket does not answer; the descriptor is duplicated.
+    fn set_records_map(&self, number: i32) -> PyResult<()> {
+        self.interception.set_map(fd::duplicate(number)?)?;
         Ok(())
     }
 
     fn publish(&self, snapshot: &Snapshot) {
-        self.0.publish(Arc::clone(&snapshot.0));
+        self.relay.publish(Arc::clone(&snapshot.0));
     }
 
     fn set_clock(&self, host_unix_ns: i64, boottime_ns: i64) {
-        self.0.set_clock(host_unix_ns, boottime_ns);
+        self.relay.set_clock(host_unix_ns, boottime_ns);
     }
 
     fn wake_fd(&self) -> i32 {
-        self.0.wake_fd().as_raw_fd()
+        self.relay.wake_fd().as_raw_fd()
     }
 
     fn arm(&self) {
-        self.0.arm();
+        self.relay.arm();
     }
 
     fn take_records<'py>(&self, py: Python<'py>, limit: usize) -> Bound<'py, PyBytes> {
         let mut rows = Vec::new();
-        self.0.take_records(&mut rows, limit);
+        self.relay.take_records(&mut rows, limit);
         PyBytes::new(py, &rows)
     }
 
     fn questions<'py>(&self, py: Python<'py>) -> Vec<Question<'py>> {
-        let questions = self.0.questions().into_iter();
+        let questions = self.relay.questions().into_iter();
         questions
             .map(|q| (q.token, q.path.path(), PyBytes::new(py, plain::bytes_of(&q.caller)), q.notify, q.tick))
             .collect()
     }
 
     fn answer(&self, token: u64, status: u16, body: &[u8]) {
-        self.0.answer(token, status, body);
+        self.relay.answer(token, status, body);
     }
 
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counters = PyDict::new(py);
-        for (name, value) in self.0.counters() {
+        for (name, value) in self.relay.counters() {
             counters.set_item(name, value)?;
         }
         Ok(counters)
     }
 
-    /// Finishes what has begun; false when the time was over first. Blocking, without the GIL.
-    fn drain(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+    /// Finishes what has begun, and with `take_waiting` what waits to be accepted; false when the time was over first.
+    /// Blocking, without the GIL.
+    fn drain(&self, py: Python<'_>, seconds: f64, take_waiting: bool) -> PyResult<bool> {
         let limit = Duration::try_from_secs_f64(seconds).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        Ok(py.detach(|| self.0.drain(limit)))
+        Ok(py.detach(|| self.relay.drain(limit, take_waiting)))
     }
 
     /// Ends the threads. Blocking, without the GIL.
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.0.stop());
+        py.detach(|| self.relay.stop());
     }
 }
 

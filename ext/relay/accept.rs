@@ -68,6 +68,10 @@ impl Listeners {
         }
     }
 
+    fn all(&self) -> Vec<Arc<OwnedFd>> {
+        self.sockets.iter().map(|(_, socket)| Arc::clone(socket)).collect()
+    }
+
     fn get(&self, id: u32) -> Option<Arc<OwnedFd>> {
         self.sockets.iter().find(|(other, _)| *other == id).map(|(_, socket)| Arc::clone(socket))
     }
@@ -110,6 +114,13 @@ impl Reactor {
         if self.listeners.full_bursts >= 4 {
             self.listeners.burst = (burst * 2).min(ACCEPT_BURST);
             self.listeners.full_bursts = 0;
+        }
+    }
+
+    /// Empties the queues of all listening sockets, as far as there is room.
+    pub(super) fn accept_waiting(&mut self) {
+        for socket in self.listeners.all() {
+            while self.connections.len() < self.core.connection_limit && self.accept_one(&socket).is_ok() {}
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) const RESERVED_DESCRIPTORS: usize = 128;
 pub struct Timeouts {
     /// Between two requests of a kept connection, and before the first byte of one.
     pub idle: Duration,
+    /// Before the first byte of a connection, when the relay drains: who has just connected is about to ask.
+    pub newcomer: Duration,
     /// From the first byte of a head to its last.
     pub head: Duration,
     /// A body without progress.
@@ -91,6 +93,7 @@ impl Default for Timeouts {
         let ms = Duration::from_millis;
         Self {
             idle: ms(75_000),
+            newcomer: ms(500),
             head: ms(10_000),
             body: ms(30_000),
             connect: ms(5_000),
@@ -135,7 +138,7 @@ impl Default for RelayConfig {
             body_limit: 8 << 20,
             body_budget: 64 << 20,
             timeouts: Timeouts::default(),
-            interception: Arc::new(KernelInterception),
+            interception: Arc::new(KernelInterception::default()),
         }
     }
 }

@@ -19,8 +19,10 @@ pub(super) enum Command {
         status: u16,
         body: Box<[u8]>,
     },
-    /// Accept no more; close each connection after the request it is at.
-    Drain,
+    /// Accept no more, those that wait in the queue perhaps first; close each connection after the request it is at.
+    Drain {
+        take_waiting: bool,
+    },
     Stop,
 }
 

@@ -169,13 +169,19 @@ impl Relay {
     }
 
     /// Accepts no more, lets each connection finish the request it is at, and waits for that. True when none is left.
-    pub fn drain(&self, limit: Duration) -> bool {
-        self.tell_all(|| Command::Drain);
+    ///
+    /// Callers that wait to be accepted are served first with `take_waiting`; without it they are left to whoever
+    /// takes over the listening socket.
+    pub fn drain(&self, limit: Duration, take_waiting: bool) -> bool {
+        self.tell_all(|| Command::Drain { take_waiting });
         let until = Instant::now() + limit;
         loop {
+            // A thread that has not read its mail may still accept.
+            let closed = self.shared.closed.iter().all(|closed| closed.load(Ordering::Acquire));
             let open: u64 = self.shared.counters.iter().map(|c| c.open.load(Ordering::Relaxed)).sum();
-            if open == 0 || Instant::now() >= until {
-                return open == 0;
+            let done = closed && open == 0;
+            if done || Instant::now() >= until {
+                return done;
             }
             std::thread::sleep(DRAIN_POLL);
         }

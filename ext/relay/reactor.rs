@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::accept::Listeners;
 use super::connection::{Connection, Fate, Phase};
@@ -171,7 +172,7 @@ impl Reactor {
 
     pub(super) fn count_open(&self) {
         let open = self.connections.len() as u64;
-        self.core.counters().open.store(open, std::sync::atomic::Ordering::Relaxed);
+        self.core.counters().open.store(open, Ordering::Relaxed);
     }
 
     /// A new caller: ask who it is, and read at once, since most send with their handshake's last packet.
@@ -230,11 +231,7 @@ impl Reactor {
                     let fate = catch_unwind(AssertUnwindSafe(|| core.on_reply(connection, status, &body)));
                     self.settle(key, &fate);
                 }
-                Command::Drain => {
-                    self.listeners.clear(&self.core.epoll);
-                    self.core.draining = true;
-                    self.close_idle();
-                }
+                Command::Drain { take_waiting } => self.drain(take_waiting),
                 Command::Stop => self.stopping = true,
             }
         }
@@ -251,10 +248,21 @@ impl Reactor {
         }
     }
 
-    fn close_idle(&mut self) {
-        for key in self.waiting_for(&[Wait::Idle]) {
-            self.close(key);
+    fn drain(&mut self, take_waiting: bool) {
+        if take_waiting {
+            self.accept_waiting();
         }
+        self.listeners.clear(&self.core.epoll);
+        self.core.draining = true;
+        for key in self.waiting_for(&[Wait::Idle]) {
+            // Its next request may be there already: looked for once more, and closed when it is not.
+            self.core.timers.clear(key.index);
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.readable = true;
+            self.drive(key);
+        }
+        // After the last change to `open` by an accept: `Relay::drain` reads them in this order.
+        self.core.shared.closed[self.core.thread].store(true, Ordering::Release);
     }
 
     fn waiting_for(&mut self, waits: &[Wait]) -> Vec<Key> {

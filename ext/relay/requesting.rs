@@ -60,11 +60,13 @@ impl Core {
 
     /// Nothing of a request is there.
     fn idle(&mut self, connection: &Connection) -> Step {
-        if self.draining {
+        if self.draining && !connection.first {
             return Step::Close;
         }
         if self.timers.waits_for(connection.key.index) != Some(Wait::Idle) {
-            self.wait(connection, Wait::Idle, self.timeouts().idle);
+            let timeouts = self.timeouts();
+            let patience = if self.draining { timeouts.newcomer } else { timeouts.idle };
+            self.wait(connection, Wait::Idle, patience);
         }
         Step::Wait
     }

@@ -1,6 +1,7 @@
 //! What the threads share with each other and with the control plane.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwapOption;
 
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub(super) bell: Bell,
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) counters: Vec<Counters>,
+    /// By thread: it accepts no more.
+    pub(super) closed: Vec<AtomicBool>,
 }
 
 impl Shared {
@@ -38,6 +41,7 @@ impl Shared {
             bell: Bell::new()?,
             mailboxes: (0..threads).map(|_| Mailbox::new()).collect::<Result<_, _>>()?,
             counters: (0..threads).map(|_| Counters::default()).collect(),
+            closed: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             config,
         })
     }

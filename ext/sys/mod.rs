@@ -1,5 +1,6 @@
 //! The kernel, behind safe signatures: the only place of the crate with `unsafe`.
 
+pub mod bpf;
 pub mod epoll;
 pub mod fd;
 pub mod heap;

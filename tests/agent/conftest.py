@@ -132,6 +132,9 @@ class FakeRelay:
         assert fd >= 0
         self.log.append("listen")
 
+    def set_records_map(self, fd: int) -> None:
+        assert fd == 99
+
     def set_clock(self, host_unix_ns: int, boottime_ns: int) -> None:
         self.clock = (host_unix_ns, boottime_ns)
 
@@ -154,8 +157,8 @@ class FakeRelay:
     def counters(self) -> dict[str, int]:
         return {}
 
-    def drain(self, seconds: float) -> bool:
-        self.log.append("drain")
+    def drain(self, seconds: float, take_waiting: bool) -> bool:
+        self.log.append("drain, queue first" if take_waiting else "drain")
         return True
 
     def stop(self) -> None:

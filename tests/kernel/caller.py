@@ -132,9 +132,9 @@ def passed(to: tuple[str, int]) -> socket.socket:
 
 
 def forge(to: tuple[str, int]) -> socket.socket:
-    """Try to take the agent's privileges: exemption, the mark of a listener, a claim."""
+    """Try to take the agent's privileges: exemption, a claim."""
     made = tcp()
-    for option in (2, 3, 4):
+    for option in (2, 3):
         try:
             made.setsockopt(0x6770, option, b"\1" * 8)
         except OSError as trouble:

@@ -181,7 +181,7 @@ def test_connection_that_nobody_intercepted_is_misdirected_and_recorded() -> Non
             (row,) = records.decode(relay.take_records(16))
         assert (row["status"], row["caller"], row["signed"]) == (421, None, False)
         assert relay.counters()["accepted"] == 1
-        assert relay.drain(5)
+        assert relay.drain(5, take_waiting=True)
     finally:
         relay.stop()
 

@@ -89,12 +89,41 @@ fn draining_lets_requests_end_and_closes_the_rest() {
     busy.send(GET);
     stage.seen();
     stage.await_counter("open", 2);
-    assert!(!stage.relay.drain(Duration::from_millis(20)), "one request is under way");
+    assert!(!stage.relay.drain(Duration::from_millis(20), false), "one request is under way");
     assert_eq!(idle.rest(), b"");
     go.send(()).expect("the host waits");
     let answer = busy.answer();
     assert_eq!((answer.text(), answer.field("connection")), ("hello", Some("close")));
-    assert!(stage.relay.drain(PATIENCE));
+    assert!(stage.relay.drain(PATIENCE, false));
+}
+
+#[test]
+fn draining_serves_who_has_just_connected_and_closes_who_was_served() {
+    let stage = Stage::new(|host| host.always(OK));
+    let mut kept = stage.connect();
+    kept.send(GET);
+    assert_eq!(kept.answer().text(), "hello");
+    let mut newcomer = stage.connect();
+    stage.await_counter("accepted", 2);
+    assert!(!stage.relay.drain(Duration::ZERO, false));
+    assert_eq!(kept.rest(), b"");
+    newcomer.send(GET);
+    let answer = newcomer.answer();
+    assert_eq!((answer.text(), answer.field("connection")), ("hello", Some("close")));
+    assert!(stage.relay.drain(PATIENCE, false));
+}
+
+#[test]
+fn draining_leaves_the_queue_to_the_next() {
+    let stage = Stage::new(|host| host.always(OK));
+    assert!(stage.relay.drain(PATIENCE, false));
+    let mut waiting = stage.connect();
+    waiting.send(GET);
+    assert!(stage.relay.drain(Duration::ZERO, false));
+    assert_eq!(stage.counter("accepted"), 0);
+    let other = Stage::new(|host| host.always(OK));
+    other.relay.listen(stage.listener()).expect("a listening socket");
+    assert_eq!(waiting.answer().text(), "hello");
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod requests;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -81,6 +81,7 @@ pub(super) fn snapshot(mode: &str, with_key: bool) -> Arc<Snapshot> {
 pub(super) struct Stage {
     pub(super) relay: Relay,
     pub(super) address: SocketAddr,
+    listener: TcpListener,
     fake: Arc<Fake>,
     requests: Receiver<Vec<u8>>,
     connections: Arc<AtomicUsize>,
@@ -178,8 +179,14 @@ impl Stage {
         let relay = Relay::start(config).expect("a relay");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("bound");
-        relay.listen(listener.into()).expect("a listening socket");
-        Self { relay, address, fake, requests, connections }
+        let stage = Self { relay, address, listener, fake, requests, connections };
+        stage.relay.listen(stage.listener()).expect("a listening socket");
+        stage
+    }
+
+    /// The socket that the relay listens on, as one more descriptor.
+    pub(super) fn listener(&self) -> OwnedFd {
+        self.listener.try_clone().expect("a descriptor").into()
     }
 
     /// Who the next connections are from.

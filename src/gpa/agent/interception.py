@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from gpa import _native
+from gpa._native.records import IDENT_SIZE
 from gpa.agent import bpffs, libbpf
 from gpa.agent.pins import NEIGHBOURHOOD, OPTIONS, Pins, detach, was_mounted, write_state
 from gpa.endpoints import Endpoint, Mode
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 # Socket level and options of bpf/record.h.
 SOL_GPA: Final = 0x6770
-SO_LISTENER: Final = 3
-SO_CLAIM: Final = 4
+SO_CLAIM: Final = 3
+
+MARK_LISTENER: Final = struct.pack("=I", 2)
+"""`MARK_LISTENER` of bpf/maps.h."""
 
 MODES: Final = {Mode.UNKNOWN: 0, Mode.DISABLED: 1, Mode.AUDIT: 2, Mode.ENFORCE: 3}
 """`GPA_MODE_*` of bpf/record.h."""
@@ -72,6 +75,8 @@ class Interception:
         self._netns_port = obj.map("netns_port", 8, 4)
         self._agent = obj.map("agent", 4, AGENT.size)
         self._counters = obj.map("counters", 4, 8)
+        self._marks = obj.map("marks", 4, 4)
+        self._idents = obj.map("idents", 4, IDENT_SIZE)
 
     @classmethod
     def attach(
@@ -125,7 +130,8 @@ class Interception:
         self._attach_all(guards, cgroup_root)
         cookie = self._netns_cookie()
         owned = listener()
-        owned.setsockopt(SOL_GPA, SO_LISTENER, b"\1\0\0\0")
+        # By descriptor: the listener may be of a cgroup of before, which answers no option of ours.
+        self._marks.set(struct.pack("=i", owned.fileno()), MARK_LISTENER)
         for endpoint in Endpoint:
             if self._targets.get(_target(endpoint)) is None:
                 self._targets.set(_target(endpoint), _policy(endpoint, Mode.UNKNOWN))
@@ -214,6 +220,11 @@ class Interception:
             counts[name] = struct.unpack("=Q", value)[0] if value else 0
         return counts
 
+    @property
+    def records_map(self) -> int:
+        """Descriptor of the map that holds the records of sockets; owned here."""
+        return self._idents.descriptor
+
     def is_attached(self) -> bool:
         """False when somebody detached a program, or removed the cgroup that it was attached to."""
         return all(link.cgroup_id() for link in self._links.values())
@@ -231,7 +242,14 @@ class Interception:
         for link in self._links.values():
             link.close()
         self._links.clear()
-        for table in (self._targets, self._netns_port, self._agent, self._counters):
+        for table in (
+            self._targets,
+            self._netns_port,
+            self._agent,
+            self._counters,
+            self._marks,
+            self._idents,
+        ):
             table.close()
         self._object.close()
 

@@ -81,6 +81,11 @@ class Map:
         self._key_size = key_size
         self._value_size = value_size
 
+    @property
+    def descriptor(self) -> int:
+        """Owned here."""
+        return self._fd.number
+
     def set(self, key: bytes, value: bytes) -> None:
         """Insert or replace.
 

@@ -1,21 +1,105 @@
-"""The agent's listening socket, and who holds the port when it cannot be had."""
+"""The agent's listening socket, and who holds the port when it cannot be had.
+
+The service manager keeps a copy of it, so that connections which are made while the agent restarts
+wait, whatever ended it, and are served with their identity afterwards.
+"""
 
 from __future__ import annotations
 
 import errno
 import socket
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gpa.agent.log import one_line
 from gpa.endpoints import LISTEN_ADDRESS
 from gpa.errors import CannotCreateError, PortTakenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gpa.agent.systemd import Notifier
 
 BACKLOG: Final = 4096
 """Connections that may wait while the agent restarts or is busy; clients see no refusal."""
 
 LISTEN_STATE: Final = "0A"
 """TCP_LISTEN in /proc/net/tcp."""
+
+SO_NETNS_COOKIE: Final = 71
+"""Of <asm-generic/socket.h>, on every architecture that we know."""
+
+NAME: Final = "gpa-listener"
+"""Of the copy with the service manager."""
+
+
+class Door:
+    """The listening socket of one life of the agent, and its copy with the service manager.
+
+    Attributes:
+        socket: the open one; None before `open` and after `close`.
+    """
+
+    def __init__(self, make: Callable[[], socket.socket], manager: Notifier) -> None:
+        self.socket: socket.socket | None = None
+        self._make = make
+        self._manager = manager
+
+    def open(self) -> socket.socket:
+        """Take over or make the socket.
+
+        Raises:
+            PortTakenError, CannotCreateError: as `open_listener`.
+        """
+        self.close()
+        self.socket = self._make()
+        return self.socket
+
+    def keep(self) -> None:
+        """Have it outlive us."""
+        if self.socket is not None:
+            self._manager.store(NAME, self.socket)
+
+    def close(self, *, forget: bool = False) -> None:
+        """Close our descriptor; `forget` the copy, too: connects are refused then."""
+        if forget:
+            self._manager.forget(NAME)
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+
+def take_over(
+    kept: Iterable[tuple[str, socket.socket]], address: tuple[str, int] = LISTEN_ADDRESS
+) -> socket.socket | None:
+    """The first of the kept sockets that listens on that address here; all others are closed."""
+    found = None
+    for _, sock in kept:
+        if found is None and _listens_on(sock, address) and _is_of_this_namespace(sock):
+            found = sock
+        else:
+            sock.close()
+    return found
+
+
+def _listens_on(sock: socket.socket, address: tuple[str, int]) -> bool:
+    try:
+        return (
+            sock.family == socket.AF_INET
+            and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+            and sock.getsockname() == address
+        )
+    except OSError:
+        return False
+
+
+def _is_of_this_namespace(sock: socket.socket) -> bool:
+    with socket.socket() as own:
+        try:
+            cookies = [s.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8) for s in (sock, own)]
+        except OSError:  # before Linux 5.14; nobody moves a service there
+            return True
+    return cookies[0] == cookies[1]
 
 
 def open_listener(address: tuple[str, int] = LISTEN_ADDRESS) -> socket.socket:

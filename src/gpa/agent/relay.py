@@ -36,6 +36,9 @@ class Relay(Protocol):
     def listen(self, fd: int) -> None:
         """Accept on a listening socket; the descriptor is duplicated."""
 
+    def set_records_map(self, fd: int) -> None:
+        """Ask this map who is calling where a socket does not answer; duplicated."""
+
     def publish(self, snapshot: Any) -> None:
         """Judge by this snapshot from now on; it is native and opaque here."""
 
@@ -60,8 +63,12 @@ class Relay(Protocol):
     def counters(self) -> dict[str, int]:
         """Counts since the start."""
 
-    def drain(self, seconds: float) -> bool:
-        """Finish what has begun; False when the time was over first. Blocking."""
+    def drain(self, seconds: float, take_waiting: bool) -> bool:
+        """Finish what has begun; False when the time was over first. Blocking.
+
+        With `take_waiting` those that wait to be accepted are served first; else they are left to
+        whoever takes the listener over.
+        """
 
     def stop(self) -> None:
         """End the threads. Blocking."""

@@ -23,6 +23,7 @@ from gpa.agent.channel import ALL_DISABLED
 from gpa.agent.clock import HostClock
 from gpa.agent.host import HostChannel, LatchShell
 from gpa.agent.limits import Limits
+from gpa.agent.listener import Door
 from gpa.agent.local import LocalEndpoints
 from gpa.agent.provisioning import LIMIT, Provisioning
 from gpa.agent.reports import Reports
@@ -33,7 +34,6 @@ from gpa.endpoints import Endpoint, Mode
 from gpa.errors import GpaError, PortTakenError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
     from gpa.agent.audit import Pieces
@@ -97,7 +97,7 @@ class Agent:
         self._provisioning: Provisioning | None = None
         self._local = LocalEndpoints(tools.relay, tools.decode_caller, self)
         self._interception: Interception | None = None
-        self._listener: socket.socket | None = None
+        self._door = Door(tools.listener, notifier)
         self._nudge = trio.Event()
         self._publishing = trio.Lock()
         self._looked_again = -LOOK_AGAIN
@@ -164,11 +164,11 @@ class Agent:
         while True:
             try:
                 self._interception = await trio.to_thread.run_sync(
-                    self._tools.attach, self._open_listener
+                    self._tools.attach, self._door.open
                 )
                 break
             except PortTakenError as error:
-                self._close_listener()
+                self._door.close()
                 self._parts.listener.stop(str(error))
                 self._parts.ebpf.stop("not attached: the listener comes first")
                 self._log.error(f"{error}: nothing is redirected, trying again in {pause:.0f} s")
@@ -176,24 +176,16 @@ class Agent:
             await trio.sleep(pause)
             pause = min(2 * pause, PORT_RETRY_MOST)
         self._interception.set_modes(self.modes)
-        if self._listener is None:
+        if self._door.socket is None:
             raise GpaError("the interception was attached without a listener")
-        self._tools.relay.listen(self._listener.fileno())
-        address = "{}:{}".format(*self._listener.getsockname()[:2])
+        self._tools.relay.set_records_map(self._interception.records_map)
+        self._tools.relay.listen(self._door.socket.fileno())
+        self._door.keep()
+        address = "{}:{}".format(*self._door.socket.getsockname()[:2])
         self._parts.ebpf.run("attached")
         self._parts.listener.run(f"listening on {address}")
         self._log.info(f"version {self._version}, listening on {address}, interception attached")
         self._notifier.ready(f"listening on {address}, waiting for the host")
-
-    def _open_listener(self) -> socket.socket:
-        self._close_listener()
-        self._listener = self._tools.listener()
-        return self._listener
-
-    def _close_listener(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
 
     # Tasks.
 
@@ -370,17 +362,23 @@ class Agent:
             # No new connect is redirected; those that were go on being served.
             interception.set_modes(ALL_DISABLED)
         if interception is not None:
-            drained = await trio.to_thread.run_sync(relay.drain, float(self._config.drain_timeout))
+            # Who waits in the queue is served now, unless the next start takes the queue over.
+            take_waiting = not (stays and self._notifier.keeps)
+            drained = await trio.to_thread.run_sync(
+                relay.drain, float(self._config.drain_timeout), take_waiting
+            )
             if not drained:
                 self._log.warn("requests were still running when the time to drain was over")
             while await self._take_once():
                 pass
             await trio.to_thread.run_sync(interception.leave if stays else interception.release)
         await trio.to_thread.run_sync(relay.stop)
-        self._close_listener()
+        self._door.close(forget=not stays)
         if interception is not None:
             words = (
-                "stopped: the interception stays, connects are refused until the next start"
+                "stopped: the interception stays, connects "
+                + ("wait for" if self._notifier.keeps else "are refused until")
+                + " the next start"
                 if stays
                 else "stopped: nothing is left behind"
             )

@@ -18,12 +18,12 @@ from gpa.agent import host, rows
 from gpa.agent.cgroup import check_default_root, find_leaf
 from gpa.agent.files import RotatingFile
 from gpa.agent.interception import Interception
-from gpa.agent.listener import open_listener
+from gpa.agent.listener import open_listener, take_over
 from gpa.agent.lock import AgentLock
 from gpa.agent.log import Level, Log
 from gpa.agent.rules import HostPolicy
 from gpa.agent.service import Agent
-from gpa.agent.systemd import Notifier
+from gpa.agent.systemd import Notifier, kept_sockets
 from gpa.agent.tools import Tools
 from gpa.errors import HostUnreachableError, NotRootError
 from gpa.rules.executables import Executables
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 LOG_NAME: Final = "ProxyAgent.log"
 
+Kept = list[tuple[str, "socket.socket"]]
+"""`systemd.kept_sockets`."""
+
 MAX_DESCRIPTORS: Final = 1 << 20
 """What the kernel lets a process have (fs.nr_open); `RLIMIT_NOFILE` may have no bound at all."""
 
@@ -56,6 +59,7 @@ def run(config: Config) -> None:
     """
     if os.geteuid() != 0:
         raise NotRootError("gpa run needs root: it attaches eBPF programs and keeps keys (sudo)")
+    kept = kept_sockets()
     _native.harden()
     _allow_descriptors()
     for folder, mode in (
@@ -72,7 +76,7 @@ def run(config: Config) -> None:
         for warning in config.warnings:
             log.warn(warning)
         try:
-            _run_in_leaf(config, log)
+            _run_in_leaf(config, log, kept)
         finally:
             file.close()
     finally:
@@ -89,7 +93,7 @@ def _allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _run_in_leaf(config: Config, log: Log) -> None:
+def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
     leaf = find_leaf(config.cgroup_root)
     if not config.cgroup_root_is_explicit:
         check_default_root(config.cgroup_root)
@@ -104,7 +108,7 @@ def _run_in_leaf(config: Config, log: Log) -> None:
             relay=relay,
             snapshot=_native.Snapshot,
             attach=_attacher(config, leaf, log),
-            listener=open_listener,
+            listener=_listener_maker(kept, log),
             connect=lambda: host.connect(_native.exempt),
             keys=NativeKeys(config.latch_key_folder),
             policy=HostPolicy(
@@ -122,6 +126,18 @@ def _run_in_leaf(config: Config, log: Log) -> None:
     finally:
         executables.close()
         leaf.go_back()
+
+
+def _listener_maker(kept: Kept, log: Log) -> Callable[[], socket.socket]:
+    def make() -> socket.socket:
+        found = take_over(kept)
+        kept.clear()
+        if found is None:
+            return open_listener()
+        log.info("took over the listener that the service manager kept")
+        return found
+
+    return make
 
 
 def _attacher(

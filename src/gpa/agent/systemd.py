@@ -1,15 +1,54 @@
-"""sd_notify(3): what the service manager is told. A small datagram protocol, spoken here itself."""
+"""What is said to the service manager (sd_notify(3)), and the sockets that it kept for us
+(sd_listen_fds(3)). Two small protocols, spoken here themselves.
+
+A socket that was stored outlives the agent, also after kill -9, and comes back at the next start.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import stat
+from typing import TYPE_CHECKING, Final
 
 from gpa.agent.log import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+
+FIRST_DESCRIPTOR: Final = 3
+"""`SD_LISTEN_FDS_START`."""
+
+MOST_DESCRIPTORS: Final = 1024
+"""More than the agent ever stores; a larger number is not ours."""
+
+
+def kept_sockets(
+    environment: MutableMapping[str, str] = os.environ,
+) -> list[tuple[str, socket.socket]]:
+    """The stored sockets with their names, as they came; "unknown" where there is no name.
+
+    To be called once, before this process opens anything: the variables are removed, and what is
+    no socket is closed.
+    """
+    count = environment.pop("LISTEN_FDS", "")
+    pid = environment.pop("LISTEN_PID", "")
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
+    if pid != str(os.getpid()) or not count.isdecimal() or int(count) > MOST_DESCRIPTORS:
+        return []
+    kept = []
+    for number in range(int(count)):
+        descriptor = FIRST_DESCRIPTOR + number
+        name = names[number] if number < len(names) and names[number] else "unknown"
+        try:
+            os.set_inheritable(descriptor, False)
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                kept.append((name, socket.socket(fileno=descriptor)))
+            else:
+                os.close(descriptor)
+        except OSError:  # there is no such descriptor
+            continue
+    return kept
 
 
 class Notifier:
@@ -17,12 +56,14 @@ class Notifier:
 
     Attributes:
         watchdog: seconds between two signs of life that the manager asks for, None for no watchdog.
+        keeps: a socket was stored; whether the manager had room for it is not said.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         if self._address[:1] not in ("/", "@"):
             self._address = ""
+        self.keeps = False
         self.watchdog = self._watchdog_seconds(environment) if self._address else None
 
     def ready(self, status: str) -> None:
@@ -41,7 +82,20 @@ class Notifier:
         """A sign of life for the watchdog."""
         self._send("WATCHDOG=1")
 
-    def _send(self, *lines: str) -> None:
+    def store(self, name: str, kept: socket.socket) -> None:
+        """Have a copy of the socket kept until `forget`, and given to the next start.
+
+        The manager does so where the service has room for it (`FileDescriptorStoreMax=`), and does
+        not answer.
+        """
+        self._send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptors=(kept.fileno(),))
+        self.keeps = bool(self._address)
+
+    def forget(self, name: str) -> None:
+        """Have every copy of that name closed."""
+        self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+    def _send(self, *lines: str, descriptors: tuple[int, ...] = ()) -> None:
         if not self._address:
             return
         address = self._address
@@ -50,7 +104,9 @@ class Notifier:
         flags = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         try:
             with socket.socket(socket.AF_UNIX, flags) as sock:
-                sock.sendto("\n".join(lines).encode("utf-8", "backslashreplace"), address)
+                sock.connect(address)
+                data = "\n".join(lines).encode("utf-8", "backslashreplace")
+                socket.send_fds(sock, [data], descriptors)
         except OSError:
             # A manager that is gone or busy must not stop the service; without WATCHDOG=1 it
             # restarts us by itself.

@@ -32,6 +32,10 @@ class Interception(Protocol):
     def counters(self) -> dict[str, int]:
         """Counts of the kernel half."""
 
+    @property
+    def records_map(self) -> int:
+        """Descriptor of the map that holds the records of sockets."""
+
     def is_attached(self) -> bool:
         """Whether all programs are still where they were attached."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import select
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from gpa.demo.manager import Manager
 from gpa.demo.services import START_SECONDS, Service, read_lines, wait_until
 from gpa.errors import UnavailableError
 
@@ -24,7 +23,7 @@ class AgentProcess(Service):
 
     Attributes:
         config: the file; `settings` is what it holds.
-        notified: what it told its service manager (sd_notify(3)), in order.
+        manager: its service manager.
     """
 
     def __init__(self, lab: Lab, place: Place, overrides: Mapping[str, object]) -> None:
@@ -48,8 +47,7 @@ class AgentProcess(Service):
         self.config.write_text(json.dumps(self.settings, indent=2) + "\n")
         self.config.chmod(0o644)
         lab.make_folder("agent/rules")
-        self.notified: list[str] = []
-        self._manager: socket.socket | None = None
+        self.manager = Manager(self.folder / "notify")
 
     @property
     def log_folder(self) -> Path:
@@ -72,13 +70,14 @@ class AgentProcess(Service):
         Raises:
             UnavailableError: it ended, or was not ready within `START_SECONDS`.
         """
-        address = self.folder / "notify"
-        address.unlink(missing_ok=True)
-        self._hang_up()
-        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._manager.bind(str(address))
-        self.notified.clear()
-        self._spawn("run", "--config", self.config, env={"NOTIFY_SOCKET": str(address)})
+        self.manager.listen()
+        self._spawn(
+            "run",
+            "--config",
+            self.config,
+            env={"NOTIFY_SOCKET": str(self.manager.address)},
+            kept=self.manager.kept,
+        )
         if wait:
             self.wait_ready()
 
@@ -88,15 +87,12 @@ class AgentProcess(Service):
         Raises:
             UnavailableError: it ended, or did not say so in time.
         """
-        if self._manager is None:
-            raise RuntimeError("the agent was never started")
         deadline = time.monotonic() + seconds
-        while "READY=1" not in self.notified:
+        while "READY=1" not in self.manager.notified:
             self._check_alive()
             if time.monotonic() > deadline:
                 raise UnavailableError(f"the agent was not ready within {seconds:g} s")
-            if select.select([self._manager], [], [], 0.05)[0]:
-                self.notified += self._manager.recv(1 << 16).decode().splitlines()
+            self.manager.hear(0.05)
 
     def wait_provisioned(self, seconds: float = START_SECONDS) -> None:
         """Wait until the key is latched and everything runs (`provisioned.tag`).
@@ -141,12 +137,7 @@ class AgentProcess(Service):
     def close(self) -> None:
         """Stop it, and take its programs away."""
         super().close()
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        if self._manager is not None:
-            self._manager.close()
-            self._manager = None
+        self.manager.close()
 
     def _path(self, key: str) -> Path:
         return self.folder.joinpath(str(self.settings[key]))  # absolute: it replaces the folder

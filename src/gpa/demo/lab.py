@@ -206,6 +206,7 @@ class Lab:
         groups: Iterable[int] = (),
         euid: int | None = None,
         egid: int | None = None,
+        kept: Mapping[str, int] | None = None,
     ) -> list[str]:
         """The command line by which root runs `argv` as somebody, somewhere."""
         role = {
@@ -215,6 +216,7 @@ class Lab:
             "gid": gid,
             "egid": gid if egid is None else egid,
             "groups": list(groups),
+            "kept": dict(kept or {}),
         }
         launcher = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(role)]
         words = [os.fspath(word) for word in argv]
@@ -232,6 +234,7 @@ class Lab:
         euid: int | None = None,
         egid: int | None = None,
         env: Mapping[str, str] | None = None,
+        kept: Mapping[str, int] | None = None,
         stdin: int | None = subprocess.DEVNULL,
         stdout: int | None = subprocess.PIPE,
         stderr: int | None = subprocess.PIPE,
@@ -245,8 +248,11 @@ class Lab:
             uid: real uid, and the effective one without `euid`; gid likewise.
             groups: supplementary groups, none by default.
             env: added to a PATH and LC_ALL.
+            kept: name to descriptor, handed on as a service manager does (sd_listen_fds(3)).
         """
-        command = self.command(uid, gid, argv, place=place, groups=groups, euid=euid, egid=egid)
+        command = self.command(
+            uid, gid, argv, place=place, groups=groups, euid=euid, egid=egid, kept=kept
+        )
         with shielded():  # a process that was started is known
             process = subprocess.Popen(
                 command,
@@ -256,6 +262,7 @@ class Lab:
                 stderr=stderr,
                 text=True,
                 cwd="/",
+                pass_fds=tuple((kept or {}).values()),
                 start_new_session=True,  # Ctrl-C is for us: we end the others in order
             )
             self._processes.append(process)

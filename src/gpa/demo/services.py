@@ -71,6 +71,7 @@ class Service:
         name: of its folder and in messages.
         folder: what it reads and writes.
         output: what it says on stdout and stderr.
+        program: the command line of `gpa` without its words; from the next start on.
         process: the latest start; None before the first.
     """
 
@@ -78,6 +79,7 @@ class Service:
         self.name = name
         self.folder = lab.make_folder(name, 0o755)
         self.output = self.folder / "output.log"
+        self.program = gpa_command()
         self.process: subprocess.Popen[str] | None = None
         self._lab = lab
         self._place = place
@@ -130,7 +132,12 @@ class Service:
             except subprocess.TimeoutExpired:
                 self.kill()
 
-    def _spawn(self, *words: str | os.PathLike[str], env: Mapping[str, str]) -> None:
+    def _spawn(
+        self,
+        *words: str | os.PathLike[str],
+        env: Mapping[str, str],
+        kept: Mapping[str, int] | None = None,
+    ) -> None:
         if self.is_running():
             raise RuntimeError(f"the {self.name} runs already")
         # Appended to, so that what came before a restart can still be read.
@@ -139,9 +146,10 @@ class Service:
             self.process = self._lab.spawn(
                 0,
                 0,
-                gpa_command(*words),
+                [*self.program, *(os.fspath(word) for word in words)],
                 place=self._place,
                 env={**gpa_environment(), **env},
+                kept=kept,
                 stdout=output,
                 stderr=output,
             )
