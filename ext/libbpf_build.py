@@ -13,6 +13,7 @@ INCLUDES = """
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -36,6 +37,9 @@ enum bpf_attach_type {
     ...
 };
 #define BPF_ANY ...
+#define BPF_F_ALLOW_OVERRIDE ...
+#define BPF_F_ALLOW_MULTI ...
+#define BPF_OBJ_NAME_LEN ...
 """
 
 FUNCTIONS = """
@@ -56,6 +60,9 @@ int gpa_link_create(int prog_fd, int cgroup_fd, int attach_type);
 int gpa_link_update(int link_fd, int new_prog_fd);
 int bpf_link_detach(int link_fd);
 int64_t gpa_link_cgroup(int link_fd);
+int bpf_prog_query(int target_fd, enum bpf_attach_type type, uint32_t query_flags,
+                   uint32_t *attach_flags, uint32_t *prog_ids, uint32_t *prog_cnt);
+void gpa_program_name(uint32_t id, char *name);
 int bpf_obj_pin(int fd, const char *pathname);
 int bpf_obj_get(const char *pathname);
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
@@ -133,6 +140,21 @@ static int64_t gpa_link_cgroup(int link_fd)
     if (err)
         return err;
     return (int64_t)info.cgroup.cgroup_id;
+}
+
+/* The name of a program, of BPF_OBJ_NAME_LEN bytes; empty when it has none or has gone. */
+static void gpa_program_name(uint32_t id, char *name)
+{
+    struct bpf_prog_info info;
+    __u32 size = sizeof(info);
+    int fd = bpf_prog_get_fd_by_id(id);
+
+    memset(&info, 0, sizeof(info));
+    if (fd >= 0) {
+        bpf_obj_get_info_by_fd(fd, &info, &size);
+        close(fd);
+    }
+    memcpy(name, info.name, sizeof(info.name));
 }
 """
 

@@ -121,7 +121,11 @@ def test_libbpf_enters_through_one_door() -> None:
         return {module_name(p) for p in python_files() if module in imports_of(p)}
 
     assert users_of("gpa._native.libbpf") <= {"gpa.agent.libbpf"}
-    assert users_of("gpa.agent.libbpf") <= {"gpa.agent.interception", "gpa.agent.pins"}
+    assert users_of("gpa.agent.libbpf") <= {
+        "gpa.agent.interception",
+        "gpa.agent.neighbours",
+        "gpa.agent.pins",
+    }
 
 
 IMPORT_EACH = """

@@ -89,6 +89,13 @@ def bound(to: tuple[str, int]) -> socket.socket:
     return made
 
 
+def bound6(to: tuple[str, int]) -> socket.socket:
+    made = tcp(socket.AF_INET6)
+    made.bind(("::", 0))
+    made.connect(("::ffff:" + to[0], to[1]))
+    return made
+
+
 def device(to: tuple[str, int]) -> socket.socket:
     made = tcp()
     made.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, sys.argv[4].encode() + b"\0")

@@ -62,6 +62,11 @@ class Interceptor:
         self.process.kill()
         self.process.wait()
 
+    def release(self) -> None:
+        """As a clean end: everything is undone."""
+        self.ask("release")
+        self.process.wait()
+
     def next(self) -> dict[str, Any]:
         """The next thing it says; fails after some seconds."""
         while b"\n" not in self.heard:
@@ -134,4 +139,4 @@ def interceptor() -> Iterator[Interceptor]:
         made = Interceptor(lab)
         yield made
         if made.process.poll() is None:
-            made.ask("release")
+            made.release()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from gpa import _native
 from gpa._native.records import IDENT_SIZE
 from gpa.agent import bpffs, libbpf
+from gpa.agent.neighbours import why_refused
 from gpa.agent.pins import NEIGHBOURHOOD, OPTIONS, Pins, detach, was_mounted, write_state
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import InterceptionError
@@ -170,11 +171,11 @@ class Interception:
         try:
             identity = os.fstat(fd).st_ino
             for name in names:
-                self._links[name] = self._attach_one(name, fd, identity)
+                self._links[name] = self._attach_one(name, cgroup, fd, identity)
         finally:
             os.close(fd)
 
-    def _attach_one(self, name: str, cgroup: int, cgroup_id: int) -> libbpf.Link:
+    def _attach_one(self, name: str, where: Path, cgroup: int, cgroup_id: int) -> libbpf.Link:
         program = self._object.program(name)
         pin = self._pins.links / name
         for folder in (self._pins.own, *self._pins.others()):
@@ -183,10 +184,7 @@ class Interception:
         try:
             link = libbpf.Link.create(program, cgroup, name)
         except libbpf.BpfError as e:
-            raise InterceptionError(
-                f"{e}; an exclusive cgroup program of another tool forbids it: "
-                "`bpftool cgroup tree` shows which"
-            ) from e
+            raise InterceptionError(why_refused(where, name, e)) from e
         try:
             link.pin(pin)
         except BaseException:

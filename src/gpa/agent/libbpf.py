@@ -6,7 +6,8 @@ A negative return becomes `BpfError` with errno. Nobody else imports the cffi mo
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from gpa._native.libbpf import ffi, lib
 from gpa.errors import InterceptionError
@@ -29,6 +30,9 @@ ATTACH_TYPES: dict[str, int] = {
     "setsockopt": lib.BPF_CGROUP_SETSOCKOPT,
 }
 """Attach type by the program's name, which is `gpa_` and the key."""
+
+MOST_ATTACHED: Final = 64
+"""Programs of one type that the kernel attaches to one cgroup (BPF_CGROUP_MAX_PROGS)."""
 
 
 class BpfError(InterceptionError):
@@ -227,3 +231,48 @@ def pinned_map(path: Path, key_size: int, value_size: int) -> Map | None:
     """The map pinned there, or None."""
     fd = lib.bpf_obj_get(os.fsencode(path))
     return None if fd < 0 else Map(Fd(fd), key_size, value_size)
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A program that somebody attached to a cgroup.
+
+    Attributes:
+        name: empty when it has none.
+        allows_multi: it suffers others beside it and below it, and runs with them.
+        allows_override: one below it runs in its stead. Neither: it is the only one, also below.
+    """
+
+    id: int
+    name: str
+    allows_multi: bool
+    allows_override: bool
+
+
+def attached_programs(cgroup: int, attach_type: str) -> list[Attached]:
+    """What is attached to just this cgroup, in the order in which it runs.
+
+    Raises:
+        BpfError: the descriptor is of no cgroup v2, or the caller lacks CAP_NET_ADMIN.
+    """
+    flags, count = ffi.new("uint32_t *"), ffi.new("uint32_t *", MOST_ATTACHED)
+    ids = ffi.new("uint32_t[]", MOST_ATTACHED)
+    kind = ATTACH_TYPES[attach_type]
+    done = lib.bpf_prog_query(cgroup, kind, 0, flags, ids, count)
+    _check(f"asking for programs of {attach_type}", done)
+    return [
+        Attached(
+            id=number,
+            name=_program_name(number),
+            allows_multi=bool(flags[0] & lib.BPF_F_ALLOW_MULTI),
+            allows_override=bool(flags[0] & lib.BPF_F_ALLOW_OVERRIDE),
+        )
+        for number in list(ids)[: count[0]]
+    ]
+
+
+def _program_name(number: int) -> str:
+    name = ffi.new("char[]", lib.BPF_OBJ_NAME_LEN)
+    lib.gpa_program_name(number, name)
+    text: str = ffi.string(name).decode("utf-8", "backslashreplace")
+    return text
