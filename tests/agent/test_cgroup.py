@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gpa.agent.cgroup import Leaf, check_default_root, find_leaf
+from gpa.agent.cgroup import Leaf, find_default_root, find_leaf, folder_in, place_leaf
+from gpa.agent.mounts import Mount, mounts
 from gpa.errors import InterceptionError
 
 
@@ -16,10 +18,29 @@ from gpa.errors import InterceptionError
     ],
 )
 def test_where_the_leaf_lies(own: str, leaf: str, tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    found = find_leaf(tmp_path / "root", mount=tmp_path, own=tmp_path / own)
+    found = place_leaf(tmp_path / "root", tmp_path / own)
     assert found.path == tmp_path / leaf
     assert found.start != found.path
+
+
+def test_leaf_of_a_process_whose_cgroup_is_not_seen(tmp_path: Path) -> None:
+    assert place_leaf(tmp_path, None) == Leaf(tmp_path / "gpa.agent", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("root", "own", "folder"),
+    [
+        ("/", "/", "/mnt"),
+        ("/", "/a/b", "/mnt/a/b"),
+        ("/a", "/a/b", "/mnt/b"),  # a part of the hierarchy, as a container is given it
+        ("/a", "/ab", None),
+        ("/../..", "/", None),  # all of it, seen from a cgroup namespace
+        ("/", "/../b", None),  # outside of the namespace's own root
+    ],
+)
+def test_where_a_cgroup_stands(root: str, own: str, folder: str | None) -> None:
+    mount = Mount(point=Path("/mnt"), root=root, kind="cgroup2", device=0)
+    assert folder_in(mount, own) == (folder and Path(folder))
 
 
 def test_a_root_that_is_not_on_cgroup_v2_is_named(tmp_path: Path) -> None:
@@ -27,8 +48,45 @@ def test_a_root_that_is_not_on_cgroup_v2_is_named(tmp_path: Path) -> None:
         find_leaf(tmp_path)
     with pytest.raises(InterceptionError, match="is not there"):
         find_leaf(tmp_path / "none")
-    with pytest.raises(InterceptionError, match="not the root of cgroup v2"):
-        check_default_root(tmp_path)
+
+
+def cgroup2(point: Path) -> Mount:
+    return Mount(point, "/", "cgroup2", point.stat().st_dev)
+
+
+# Its root has inode 1, as that of cgroup v2.
+ROOT = cgroup2(Path("/proc"))
+
+
+def test_default_root_is_found_wherever_it_is(tmp_path: Path) -> None:
+    found = [cgroup2(tmp_path), ROOT]
+    assert find_default_root(tmp_path, found) == ROOT.point
+    assert find_default_root(tmp_path / "none", found) == ROOT.point
+
+
+def test_usual_place_comes_first() -> None:
+    again = replace(ROOT, point=Path("/proc/../proc"))
+    assert find_default_root(again.point, [ROOT, again]) == again.point
+
+
+def test_default_root_that_is_a_part_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InterceptionError, match=f"{tmp_path} is not the root of cgroup v2 but"):
+        find_default_root(tmp_path, [cgroup2(tmp_path)])
+
+
+def test_default_root_needs_cgroup_v2() -> None:
+    with pytest.raises(InterceptionError, match="cgroup v2 is not mounted"):
+        find_default_root(Path("/sys/fs/cgroup"), [])
+
+
+def test_a_mount_that_another_hides_is_no_root() -> None:
+    with pytest.raises(InterceptionError, match="a part of it"):
+        find_default_root(ROOT.point, [replace(ROOT, device=ROOT.device + 1)])
+
+
+def test_mounts_are_told_as_they_are() -> None:
+    proc = next(mount for mount in mounts() if mount.point == Path("/proc"))
+    assert (proc.kind, proc.root, proc.device) == ("proc", "/", Path("/proc").stat().st_dev)
 
 
 def test_a_leaf_that_cannot_be_entered_leaves_nothing(tmp_path: Path) -> None:

@@ -140,3 +140,12 @@ def interceptor() -> Iterator[Interceptor]:
         yield made
         if made.process.poll() is None:
             made.release()
+
+
+@pytest.fixture
+def without_agent(interceptor: Interceptor) -> Iterator[None]:
+    """Nothing of ours is attached at first; afterwards it is again."""
+    interceptor.release()
+    yield
+    if interceptor.process.poll() is not None:
+        interceptor.start()

@@ -50,15 +50,6 @@ def proxy(interceptor: Interceptor) -> Iterator[None]:
     process.wait()
 
 
-@pytest.fixture
-def without_agent(interceptor: Interceptor) -> Iterator[None]:
-    """Nothing of ours is attached at first; afterwards it is again."""
-    interceptor.release()
-    yield
-    if interceptor.process.poll() is not None:
-        interceptor.start()
-
-
 def cgroup(interceptor: Interceptor, where: str) -> Path:
     """Seen from where ours are attached."""
     lab = interceptor.lab

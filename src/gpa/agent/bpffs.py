@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gpa.agent.mounts import mounts
 from gpa.errors import InterceptionError
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def mount_of(path: Path) -> tuple[str, str]:
-    """Mount point and filesystem type of an existing path, from /proc/self/mountinfo (proc(5))."""
+    """Mount point and filesystem type of an existing path."""
     best = ("", "")
-    target = str(path.resolve())
-    for line in _mountinfo():
-        left, _, right = line.partition(" - ")
-        point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), left.split()[4])
-        inside = target == point or target.startswith(point.rstrip("/") + "/")
-        # A later line hides an earlier one on the same point.
-        if inside and len(point) >= len(best[0]):
-            best = (point, right.split()[0])
+    target = path.resolve()
+    for mount in mounts():
+        point = str(mount.point)
+        # A later one hides an earlier one on the same point.
+        if target.is_relative_to(mount.point) and len(point) >= len(best[0]):
+            best = (point, mount.kind)
     return best
-
-
-def _mountinfo() -> list[str]:
-    return Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
 
 
 def prepare(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gpa.agent.mounts import Mount, mounts
 from gpa.errors import InterceptionError
 
 LEAF_NAME: Final = "gpa.agent"
@@ -64,42 +65,75 @@ class Leaf:
                 return
 
 
-def check_default_root(cgroup_root: Path) -> None:
-    """Refuse a default that is not the real root: most of the machine would go around it.
-
-    An explicit `cgroupRoot` is meant, and is not checked. The root of the hierarchy has inode 1,
-    the root of a container's view has not.
-
-    Raises:
-        InterceptionError: it is the root of a container's view only.
-    """
-    if cgroup_root.stat().st_ino != 1:
-        raise InterceptionError(
-            f"{cgroup_root} is not the root of cgroup v2 (is this a container?): name the folder"
-            " that is meant as cgroupRoot"
-        )
+REAL_ROOT: Final = 1
+"""Inode number of the root of cgroup v2; that of a cgroup which a namespace shows as its root is
+another (Linux 5.5)."""
 
 
-def find_leaf(cgroup_root: Path, mount: Path | None = None, own: Path | None = None) -> Leaf:
-    """Where this process's leaf is to be, from /proc/self/cgroup.
+def find_default_root(usual: Path, found: list[Mount] | None = None) -> Path:
+    """The root of cgroup v2, wherever it is mounted; `usual` where that is it.
+
+    On a hybrid machine v1 has /sys/fs/cgroup, and v2 stands beside it. Only the real root is a
+    default: most of the machine would go around anything else. An explicit `cgroupRoot` is meant,
+    and is not looked for here.
 
     Args:
-        cgroup_root: below which the programs are attached.
-        mount: where cgroup v2 is mounted, found when None.
-        own: the cgroup of this process, found when None.
+        usual: where it is on most machines.
+        found: the mounts of cgroup v2, looked for when None.
+
+    Raises:
+        InterceptionError: cgroup v2 is not mounted, or only a part of it can be seen.
+    """
+    if found is None:
+        found = _cgroup_mounts()
+    roots = [mount.point for mount in found if _shows_real_root(mount)]
+    if usual in roots:
+        return usual
+    if roots:
+        return roots[0]
+    if not found:
+        raise InterceptionError(
+            "cgroup v2 is not mounted: boot with systemd.unified_cgroup_hierarchy=1, or"
+            " mount -t cgroup2 none /sys/fs/cgroup/unified"
+        )
+    raise InterceptionError(
+        f"{found[0].point} is not the root of cgroup v2 but a part of it (is this a container or a"
+        " cgroup namespace?): who is outside would not be intercepted; run the agent where the root"
+        " is mounted, or name the folder that is meant as cgroupRoot"
+    )
+
+
+def find_leaf(cgroup_root: Path) -> Leaf:
+    """Where this process's leaf is to be, from /proc/self/cgroup.
 
     Raises:
         InterceptionError: cgroup v2 is not mounted, or `cgroup_root` is not on it.
     """
-    if mount is None:
-        mount = _mount_of(cgroup_root)
+    return place_leaf(cgroup_root, folder_in(_mount_of(cgroup_root), _own_cgroup()))
+
+
+def place_leaf(cgroup_root: Path, own: Path | None) -> Leaf:
+    """The leaf of a process in the cgroup `own`, None for one that is not seen from here."""
     if own is None:
-        own = mount / _own_cgroup().lstrip("/")
+        return Leaf(path=cgroup_root / LEAF_NAME, start=cgroup_root)
     if not own.is_relative_to(cgroup_root):
         return Leaf(path=cgroup_root / LEAF_NAME, start=own)
     if own.name == LEAF_NAME:  # started by somebody inside the leaf
         return Leaf(path=own, start=own.parent)
     return Leaf(path=own / LEAF_NAME, start=own)
+
+
+def folder_in(mount: Mount, cgroup: str) -> Path | None:
+    """Where a cgroup of /proc/PID/cgroup stands in a mount; None when it is not seen there.
+
+    In a cgroup namespace a mount of the whole hierarchy starts above what the namespace has names
+    for.
+    """
+    if ".." in (*Path(mount.root).parts, *Path(cgroup).parts):
+        return None
+    if not Path(cgroup).is_relative_to(mount.root):
+        return None
+    return mount.point / Path(cgroup).relative_to(mount.root)
 
 
 def _own_cgroup() -> str:
@@ -115,22 +149,36 @@ def _own_cgroup() -> str:
     )
 
 
-def _mount_of(cgroup_root: Path) -> Path:
-    """The mount point of cgroup v2 that `cgroup_root` lies on."""
+def _mount_of(cgroup_root: Path) -> Mount:
+    """The mount of cgroup v2 that `cgroup_root` lies on."""
     if not cgroup_root.is_dir():
         raise InterceptionError(f"cgroupRoot {cgroup_root} is not there: mount cgroup v2 first")
-    try:
-        lines = Path("/proc/self/mounts").read_text().splitlines()
-    except OSError as error:
-        raise InterceptionError(f"cannot read /proc/self/mounts: {error.strerror}") from error
-    mounts = [Path(fields[1]) for line in lines if (fields := line.split())[2] == "cgroup2"]
-    holding = [mount for mount in mounts if cgroup_root.is_relative_to(mount)]
+    found = _cgroup_mounts()
+    holding = [mount for mount in found if cgroup_root.is_relative_to(mount.point)]
     if not holding:
+        points = ", ".join(str(mount.point) for mount in found)
         raise InterceptionError(
             f"cgroupRoot {cgroup_root} is not on cgroup v2: name a folder below its mount"
-            f" ({', '.join(map(str, mounts)) or 'not mounted'})"
+            f" ({points or 'not mounted'})"
         )
-    return max(holding, key=lambda mount: len(mount.parts))
+    # The innermost, and of several on one point the one that hides the others.
+    return max(reversed(holding), key=lambda mount: len(mount.point.parts))
+
+
+def _cgroup_mounts() -> list[Mount]:
+    try:
+        return [mount for mount in mounts() if mount.kind == "cgroup2"]
+    except OSError as error:
+        raise InterceptionError(f"cannot read /proc/self/mountinfo: {error.strerror}") from error
+
+
+def _shows_real_root(mount: Mount) -> bool:
+    try:
+        there = mount.point.stat()
+    except OSError:
+        return False
+    # Another filesystem may be mounted over it.
+    return there.st_dev == mount.device and there.st_ino == REAL_ROOT
 
 
 def _move_to(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -15,7 +16,7 @@ import trio
 from gpa import _native
 from gpa._native import records
 from gpa.agent import host, rows
-from gpa.agent.cgroup import check_default_root, find_leaf
+from gpa.agent.cgroup import find_default_root, find_leaf
 from gpa.agent.files import RotatingFile
 from gpa.agent.interception import Interception
 from gpa.agent.listener import open_listener, take_over
@@ -94,9 +95,9 @@ def _allow_descriptors() -> None:
 
 
 def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
-    leaf = find_leaf(config.cgroup_root)
     if not config.cgroup_root_is_explicit:
-        check_default_root(config.cgroup_root)
+        config = replace(config, cgroup_root=find_default_root(config.cgroup_root))
+    leaf = find_leaf(config.cgroup_root)
     leaf.enter()
     executables = Executables()
     relay = None
