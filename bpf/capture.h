@@ -5,7 +5,18 @@
 
 #include "maps.h"
 
-static __always_inline void capture_executable(struct gpa_ident *id, struct task_struct *task)
+/* Did the kernel open this file to execute it for a process of this user namespace? PR_SET_MM_MAP puts a file there that
+ * somebody opened. It asks for a capability in a user namespace, but a child there that shares our memory (CLONE_VM)
+ * does it for us, who are in the initial one. What open(2) gives lacks the flag; what a handler of binfmt_misc is given
+ * (AT_EXECFD) has it, but the handlers that an ordinary user registers (21ca59b365c0, 6.7) are those of a user namespace
+ * of his own, and see only files that were opened in there. */
+static __always_inline bool was_executed(const struct file *exe, const struct cred *cred)
+{
+	return BPF_CORE_READ(exe, f_flags) & FMODE_EXEC &&
+	       BPF_CORE_READ(exe, f_cred, user_ns) == BPF_CORE_READ(cred, user_ns);
+}
+
+static __always_inline void capture_executable(struct gpa_ident *id, struct task_struct *task, const struct cred *cred)
 {
 	struct file *exe = BPF_CORE_READ(task, mm, exe_file);
 	struct vfsmount *vfsmnt;
@@ -13,9 +24,7 @@ static __always_inline void capture_executable(struct gpa_ident *id, struct task
 	struct mount *mnt;
 	long len;
 
-	/* PR_SET_MM_MAP puts a file there that somebody opened, not one that was executed. It asks for a capability in a
-	 * user namespace, but a child there that shares our memory (CLONE_VM) does it for us, who are in the initial one. */
-	if (!exe || !(BPF_CORE_READ(exe, f_flags) & FMODE_EXEC))
+	if (!exe || !was_executed(exe, cred))
 		return;
 	inode = BPF_CORE_READ(exe, f_inode);
 	if (!inode)
@@ -69,7 +78,7 @@ static __always_inline void capture(struct gpa_ident *id, struct bpf_sock_addr *
 	id->bound_if = ctx->sk->bound_dev_if;
 	bpf_get_current_comm(id->comm, sizeof(id->comm));
 	BPF_CORE_READ_STR_INTO(&id->gl_comm, task, group_leader, comm);
-	capture_executable(id, task);
+	capture_executable(id, task, cred);
 }
 
 #endif

@@ -111,6 +111,7 @@ struct path {
 
 struct file {
 	unsigned int f_flags;
+	const struct cred *f_cred;
 	struct inode *f_inode;
 	struct path f_path;
 };

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 ATTACKER = 4001
+UNSUPPORTED = 77
+"""Exit code of borrow.c."""
 
 ASK = "tell(attempt(ARGUMENTS[0]))"
 
@@ -75,13 +77,16 @@ def test_bind_mount_over_the_allowed_path(stand: Stand, target: str, private: st
 
 
 @pytest.mark.parametrize("target", [TOKEN, NAMED])
-@pytest.mark.parametrize("way", ["alone", "shared"])
+@pytest.mark.parametrize("way", ["alone", "shared", "handed"])
 def test_executable_put_in_place_by_prctl(stand: Stand, target: str, way: str) -> None:
     """The kernel itself names the allowed program, in a user namespace, and for who shares its
-    memory with one that is in there, also in the initial one."""
+    memory with one that is in there, also in the initial one; opened by the attacker, or by the
+    kernel for a handler of binfmt_misc that the attacker registered in that namespace."""
     borrow = stand.build("borrow.c")
     argv: list[str | Path] = [borrow, way, stand.allowed, *map(str, IMDS), head(target).decode()]
     done = stand.lab.run_as(ATTACKER, ATTACKER, argv)
+    if done.returncode == UNSUPPORTED:
+        pytest.skip("no binfmt_misc in user namespaces in this kernel")
     called, _, answer = done.stdout.partition("\n")
     assert called == str(stand.allowed), "the trick itself does not work here"
     assert answer.startswith("HTTP/1.1 403 ")
