@@ -158,7 +158,7 @@ class FakeRelay:
         return {}
 
     def drain(self, seconds: float, take_waiting: bool) -> bool:
-        self.log.append("drain, queue first" if take_waiting else "drain")
+        self.log.append("drain all" if take_waiting else "drain")
         return True
 
     def stop(self) -> None:

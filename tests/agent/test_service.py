@@ -224,7 +224,7 @@ async def test_a_whole_life(
     assert len(list((world.folder / "log").glob("AuthorizationRules_*.json"))) >= 1
 
     await stop(nursery, done)
-    assert world.log[-3:] == ["drain, queue first", "leave", "stop"]
+    assert world.log[-3:] == ["drain all", "leave", "stop"]
     assert world.read("status.json")["proxyAgentStatus"]["status"] == "ERROR"
 
 
@@ -236,8 +236,7 @@ async def test_where_nothing_is_enforced_a_stop_takes_everything_away(
     done = start(world, nursery)
     await trio.sleep(2)
     await stop(nursery, done)
-    disabled = "modes disabled/disabled/disabled"
-    assert world.log[-4:] == [disabled, "drain, queue first", "release", "stop"]
+    assert world.log[-4:] == ["modes disabled/disabled/disabled", "drain all", "release", "stop"]
 
 
 async def test_before_the_first_status_a_stop_leaves_what_is_pinned(
@@ -247,7 +246,7 @@ async def test_before_the_first_status_a_stop_leaves_what_is_pinned(
     done = start(world, nursery)
     await trio.sleep(2)
     await stop(nursery, done)
-    assert world.log[-3:] == ["drain, queue first", "leave", "stop"]
+    assert world.log[-3:] == ["drain all", "leave", "stop"]
 
 
 async def test_a_taken_port_is_tried_again_and_nothing_attached(
