@@ -90,12 +90,18 @@ static __always_inline void take(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 	}
 	uid = from->uid;
 	to = bpf_sk_storage_get(&idents, sk, from, BPF_SK_STORAGE_GET_F_CREATE);
+	/* An entry is another flow's as soon as it is deleted. When the client's end withdrew it just now, on another CPU,
+	 * what was copied may be another's record. */
+	if (bpf_map_delete_elem(&flows, &flow)) {
+		bpf_sk_storage_delete(&idents, sk);
+		count(GPA_LOST);
+		return;
+	}
+	count_pending(uid, -1);
 	if (to) {
 		to->flags |= GPA_ACCEPTED;
 		count(GPA_HANDED_OVER);
 	}
-	if (!bpf_map_delete_elem(&flows, &flow))
-		count_pending(uid, -1);
 }
 
 static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct bpf_sock *sk)

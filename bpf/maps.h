@@ -7,13 +7,13 @@
 #include "record.h"
 
 /* Half-open connections at one time. A client that never finishes its handshake holds an entry until its socket
- * closes; the quotas below keep one user from holding them all. */
-#define MAX_FLOWS 16384
+ * closes; the quotas below keep one user from holding them all. Twice as many would take 5 MiB. */
+#define MAX_FLOWS 8192
 /* Of these, one uid may hold an eighth, and all but root together seven eighths. */
 #define MAX_FLOWS_OF_UID (MAX_FLOWS / 8)
 #define MAX_FLOWS_NOT_ROOT (MAX_FLOWS - MAX_FLOWS / 8)
-/* Uids counted apart; those beyond share the counter of UID_OTHERS. */
-#define MAX_UIDS 16384
+/* Uids counted apart, as many as can wait; those beyond share the counter of UID_OTHERS. */
+#define MAX_UIDS MAX_FLOWS
 #define UID_OTHERS 0xffffffffU
 /* Key of the sum over all uids but root: (uid_t)-2 is never a user's. */
 #define UID_SUM 0xfffffffeU
@@ -39,10 +39,9 @@ struct {
 	__type(value, __u32);
 } marks SEC(".maps");
 
-/* Not an LRU: a flood must not evict another's flow. */
+/* Not an LRU: a flood must not evict another's flow. Allocated beforehand: nobody loses his for want of memory. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, MAX_FLOWS);
 	__type(key, struct gpa_flow);
 	__type(value, struct gpa_ident);

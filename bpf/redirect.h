@@ -98,6 +98,13 @@ static __always_inline bool caller_is_root(void)
 	return (__u32)bpf_get_current_uid_gid() == 0 && BPF_CORE_READ(task, cred, euid.val) == 0;
 }
 
+/* Takes a record of an earlier connect() off. Most sockets have none, and looking is cheaper than deleting. */
+static __always_inline void forget(struct bpf_sock_addr *ctx)
+{
+	if (bpf_sk_storage_get(&idents, ctx->sk, 0, 0))
+		bpf_sk_storage_delete(&idents, ctx->sk);
+}
+
 /* Puts the caller's record on the socket; true when it stands. */
 static __always_inline bool put_record(struct bpf_sock_addr *ctx, __u32 dst_ip4, __u32 flags)
 {
@@ -151,10 +158,10 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 			count(GPA_DIRECT_CONNECTS);
 			return put_record(ctx, dst_ip4, GPA_DIRECT) ? PROCEED : refuse(GPA_REFUSED_OTHER);
 		}
-		bpf_sk_storage_delete(&idents, ctx->sk);
+		forget(ctx);
 		return PROCEED;
 	}
-	bpf_sk_storage_delete(&idents, ctx->sk);
+	forget(ctx);
 	if (has_mark(ctx->sk, MARK_EXEMPT)) {
 		count(GPA_EXEMPTED);
 		return PROCEED;
@@ -171,7 +178,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 	if (!put_record(ctx, dst_ip4, 0))
 		return refuse(GPA_REFUSED_OTHER);
 	if (!unbind_device(ctx)) {
-		bpf_sk_storage_delete(&idents, ctx->sk);
+		forget(ctx);
 		return unserved(policy, GPA_REFUSED_OTHER);
 	}
 	count(GPA_REDIRECTED);
@@ -201,7 +208,7 @@ int gpa_connect6(struct bpf_sock_addr *ctx)
 
 	if (ctx->user_ip6[0] || ctx->user_ip6[1] || ctx->user_ip6[2] != bpf_htonl(0x0000ffff)) {
 		if (ctx->sk)
-			bpf_sk_storage_delete(&idents, ctx->sk);
+			forget(ctx);
 		return PROCEED;
 	}
 	answer = judge_connect(ctx, ctx->user_ip6[3], &port);

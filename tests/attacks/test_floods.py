@@ -118,8 +118,8 @@ def test_stopped_agents_table_is_not_one_users(stand: Stand) -> None:
         for one in flood:
             assert one.stdout is not None
             one.stdout.readline()
-        assert stand.flows() <= 2048 + 64
-        assert stand.pending()[ATTACKER] <= 2048 + 64
+        assert stand.flows() <= 1024 + 64
+        assert stand.pending()[ATTACKER] <= 1024 + 64
         for one in flood:
             one.kill()
             one.wait()
