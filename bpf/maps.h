@@ -85,6 +85,14 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+/* The guard of the interfaces, or nothing (guard.h). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} guards SEC(".maps");
+
 static __always_inline void count(__u32 which)
 {
 	__u64 *n = bpf_map_lookup_elem(&counters, &which);

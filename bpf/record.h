@@ -124,7 +124,8 @@ enum gpa_counter {
 	GPA_PASSED_AUDIT = 8, /* audit mode and nobody serves: left alone */
 	GPA_REFUSED_BIND = 9,
 	GPA_REFUSED_OTHER = 10,
-	GPA_COUNTERS = 11,
+	GPA_DROPPED_AROUND = 11, /* packets that the guard stopped */
+	GPA_COUNTERS = 12,
 };
 
 _Static_assert(sizeof(struct gpa_ident) == 256, "gpa_ident");

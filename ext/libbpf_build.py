@@ -34,6 +34,7 @@ enum bpf_attach_type {
     BPF_CGROUP_SETSOCKOPT,
     BPF_CGROUP_INET4_GETPEERNAME,
     BPF_CGROUP_INET6_GETPEERNAME,
+    BPF_CGROUP_INET_EGRESS,
     ...
 };
 #define BPF_ANY ...
@@ -68,6 +69,12 @@ int bpf_obj_get(const char *pathname);
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);
 int bpf_map_get_next_key(int fd, const void *key, void *next_key);
+int bpf_map_delete_elem(int fd, const void *key);
+int gpa_clsact_create(int ifindex);
+int gpa_clsact_destroy(int ifindex);
+int gpa_filter_attach(int ifindex, int prog_fd, uint32_t handle, uint32_t priority);
+int gpa_filter_detach(int ifindex, uint32_t handle, uint32_t priority);
+int gpa_filter_query(int ifindex, uint32_t handle, uint32_t priority);
 void gpa_log_start(void);
 const char *gpa_log_text(void);
 """
@@ -126,6 +133,47 @@ static int gpa_link_create(int prog_fd, int cgroup_fd, int attach_type)
 static int gpa_link_update(int link_fd, int new_prog_fd)
 {
     return bpf_link_update(link_fd, new_prog_fd, NULL);
+}
+
+/* tc: the qdisc clsact of an interface, and a filter at its egress. */
+static int gpa_clsact_create(int ifindex)
+{
+    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+
+    return bpf_tc_hook_create(&hook);
+}
+
+static int gpa_clsact_destroy(int ifindex)
+{
+    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
+                .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+
+    return bpf_tc_hook_destroy(&hook);
+}
+
+static int gpa_filter_attach(int ifindex, int prog_fd, uint32_t handle, uint32_t priority)
+{
+    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+    LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = handle, .priority = priority,
+                .flags = BPF_TC_F_REPLACE);
+
+    return bpf_tc_attach(&hook, &opts);
+}
+
+static int gpa_filter_detach(int ifindex, uint32_t handle, uint32_t priority)
+{
+    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+    LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = priority);
+
+    return bpf_tc_detach(&hook, &opts);
+}
+
+static int gpa_filter_query(int ifindex, uint32_t handle, uint32_t priority)
+{
+    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+    LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = priority);
+
+    return bpf_tc_query(&hook, &opts);
 }
 
 /* The id of the cgroup to which a link is attached; 0 when that cgroup is gone; negative errno. */

@@ -122,6 +122,7 @@ def test_libbpf_enters_through_one_door() -> None:
 
     assert users_of("gpa._native.libbpf") <= {"gpa.agent.libbpf"}
     assert users_of("gpa.agent.libbpf") <= {
+        "gpa.agent.guard",
         "gpa.agent.interception",
         "gpa.agent.neighbours",
         "gpa.agent.pins",

@@ -29,6 +29,9 @@ MAX_FILE_BYTES: Final = 1 << 20
 
 LOG_LEVELS: Final = ("Trace", "Debug", "Info", "Warn", "Error")
 
+GUARDS: Final = ("off", "cgroup", "interfaces")
+"""Where packets that go around the agent are dropped; the last includes the one before."""
+
 
 def _absolute_path(value: object) -> Path:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
@@ -53,6 +56,12 @@ def _level(value: object) -> str:
         if isinstance(value, str) and value.lower() == level.lower():
             return level
     raise ValueError("one of " + ", ".join(LOG_LEVELS))
+
+
+def _guard(value: object) -> str:
+    if value not in GUARDS:
+        raise ValueError("one of " + ", ".join(GUARDS))
+    return str(value)
 
 
 def _integer(low: int, high: int) -> Callable[[object], int]:
@@ -85,6 +94,7 @@ class Config:
     pin_folder: Path = _key("pinFolder", Path("/sys/fs/bpf/gpa"), _absolute_path)
     run_folder: Path = _key("runFolder", Path("/run/gpa"), _absolute_path)
     cgroup_root: Path = _key("cgroupRoot", Path("/sys/fs/cgroup"), _absolute_path)
+    guard: str = _key("guard", "off", _guard)
     monitor_interval: int = _key("monitorIntervalInSeconds", 60, _integer(1, 86_400))
     poll_key_status_interval: int = _key("pollKeyStatusIntervalInSeconds", 15, _integer(1, 3_600))
     max_event_file_count: int = _key("maxEventFileCount", 30, _integer(0, 10_000))

@@ -46,6 +46,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
 
 
 class FakeInterception:
+    guard = None
+
     def __init__(self, log: list[str]) -> None:
         self.log = log
         self.modes: dict[Endpoint, Mode] = {}
@@ -105,11 +107,7 @@ class World:
         self.policy = FakePolicy()
         self.interception = FakeInterception(self.log)
         self.host = self.fakes.Host(self.answer, self.nursery)
-        self.status = {
-            "version": "1.0",
-            "secureChannelState": "WireserverAndImds",
-            "keyGuid": None,
-        }
+        self.status = {"version": "1.0", "secureChannelState": "WireserverAndImds", "keyGuid": None}
         for name in ("log", "keys"):
             (self.folder / name).mkdir(exist_ok=True)
         self.config = Config(log_folder=self.folder / "log", latch_key_folder=self.folder / "keys")
@@ -200,11 +198,8 @@ async def test_a_whole_life(
     done = start(world, nursery)
     await trio.sleep(3)
     assert world.log[:4] == ["own", "attach", "modes unknown/unknown/unknown", "listen"]
-    assert world.log[4:] == [
-        "modes enforce/enforce/enforce",
-        "attest",
-        "modes enforce/enforce/enforce",
-    ]
+    enforced = "modes enforce/enforce/enforce"
+    assert world.log[4:] == [enforced, "attest", enforced]
     assert [snapshot[0] for snapshot in world.relay.published] == [1, 2, 3]
     assert world.relay.published[1][2] is None, "not used before it is attested"
     assert world.relay.published[2][2] is key

@@ -18,9 +18,19 @@ from typing import TYPE_CHECKING, Final, Self
 
 from gpa import _native
 from gpa._native.records import IDENT_SIZE
-from gpa.agent import bpffs, libbpf
+from gpa.agent import bpffs, guard, libbpf
 from gpa.agent.neighbours import why_refused
-from gpa.agent.pins import NEIGHBOURHOOD, OPTIONS, Pins, detach, was_mounted, write_state
+from gpa.agent.pins import (
+    GUARD,
+    GUARDS,
+    NEIGHBOURHOOD,
+    OPTIONS,
+    Pins,
+    detach,
+    remove_program,
+    was_mounted,
+    write_state,
+)
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import InterceptionError
 
@@ -51,6 +61,7 @@ COUNTERS: Final = (
     "passed_audit",
     "refused_bind",
     "refused_other",
+    "dropped_around",
 )
 """Names of `enum gpa_counter` in bpf/record.h, in order."""
 
@@ -63,6 +74,7 @@ class Interception:
 
     Attributes:
         mounted: pinFolder was on no BPF filesystem, so that one had to be mounted on it.
+        guard: keeps the guard at the interfaces, where it is wanted there; somebody must run it.
     """
 
     def __init__(self, config: Config, obj: libbpf.Object, leaf: Path) -> None:
@@ -71,6 +83,7 @@ class Interception:
         self._object = obj
         self._leaf = leaf
         self.mounted = False
+        self.guard: guard.InterfaceGuard | None = None
         self._links: dict[str, libbpf.Link] = {}
         self._targets = obj.map("targets", 8, 8)
         self._netns_port = obj.map("netns_port", 8, 4)
@@ -78,6 +91,7 @@ class Interception:
         self._counters = obj.map("counters", 4, 8)
         self._marks = obj.map("marks", 4, 4)
         self._idents = obj.map("idents", 4, IDENT_SIZE)
+        self._guards = obj.map(GUARDS, 4, 4)
 
     @classmethod
     def attach(
@@ -139,7 +153,23 @@ class Interception:
         port = owned.getsockname()[1]
         self._netns_port.set(struct.pack("=Q", cookie), struct.pack("=I", port))
         self._attach_all([n for n in NEIGHBOURHOOD if n not in guards], cgroup_root)
+        self._set_guard(cgroup_root)
         self._pins.remove_others()
+
+    def _set_guard(self, cgroup_root: Path) -> None:
+        """Last: who is refused by the guard can be served. Where it is not wanted, it is removed,
+        since an agent before this one may have left it."""
+        if self._config.guard == "off":
+            remove_program(self._pins.links / GUARD)
+        else:
+            self._attach_all([GUARD], cgroup_root)
+        if self._config.guard == "interfaces":
+            self._guards.set(bytes(4), struct.pack("=I", self._object.program("guard")))
+            stub = self._object.program("guard_stub")
+            self.guard = guard.InterfaceGuard(self._config.run_folder, stub)
+        else:
+            self._guards.delete(bytes(4))
+            guard.remove(self._config.run_folder)
 
     def _claim(self) -> None:
         nonce = int.from_bytes(os.urandom(8)) or 1
@@ -247,6 +277,7 @@ class Interception:
             self._counters,
             self._marks,
             self._idents,
+            self._guards,
         ):
             table.close()
         self._object.close()

@@ -5,6 +5,7 @@ A negative return becomes `BpfError` with errno. Nobody else imports the cffi mo
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -28,6 +29,7 @@ ATTACH_TYPES: dict[str, int] = {
     "sockops": lib.BPF_CGROUP_SOCK_OPS,
     "getsockopt": lib.BPF_CGROUP_GETSOCKOPT,
     "setsockopt": lib.BPF_CGROUP_SETSOCKOPT,
+    "egress": lib.BPF_CGROUP_INET_EGRESS,
 }
 """Attach type by the program's name, which is `gpa_` and the key."""
 
@@ -42,9 +44,9 @@ class BpfError(InterceptionError):
         errno: the positive error number.
     """
 
-    def __init__(self, what: str, errno: int) -> None:
-        super().__init__(f"{what}: {os.strerror(errno)}")
-        self.errno = errno
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(f"{what}: {os.strerror(number)}")
+        self.errno = number
 
 
 def _check(what: str, result: int) -> int:
@@ -107,6 +109,10 @@ class Map:
             return None
         return bytes(ffi.buffer(value, self._value_size))
 
+    def delete(self, key: bytes) -> None:
+        """Remove the entry; harmless when there is none."""
+        lib.bpf_map_delete_elem(self._fd.number, key)
+
     def keys(self) -> Iterator[bytes]:
         """All keys, in no order; bounded by the map's own size."""
         key = ffi.NULL
@@ -164,6 +170,52 @@ class Link:
     def close(self) -> None:
         """Close the descriptor; a pinned link stays attached."""
         self._fd.close()
+
+
+FILTER: Final = (0x67706131, 1)
+"""Handle ("gpa1", by which it is found again) and priority of our filter: the first that is
+asked."""
+
+
+class Interface:
+    """tc egress of a network interface of this thread's network namespace."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        lib.gpa_log_start()  # else libbpf prints what it does not find
+
+    def make_clsact(self) -> bool:
+        """Add the qdisc that filters hang on; False when somebody has.
+
+        Raises:
+            BpfError: the interface is gone, or the kernel lacks CONFIG_NET_SCH_INGRESS.
+        """
+        result = lib.gpa_clsact_create(self._index)
+        if result == -errno.EEXIST:
+            return False
+        _check("adding the qdisc clsact", result)
+        return True
+
+    def remove_clsact(self) -> None:
+        """Remove it, with all that hangs on it; harmless when there is none."""
+        lib.gpa_clsact_destroy(self._index)
+
+    def attach(self, program: int) -> None:
+        """Put the program there, in place of one of ours.
+
+        Raises:
+            BpfError: EINVAL where a filter of another kind has the same priority.
+        """
+        result = lib.gpa_filter_attach(self._index, program, *FILTER)
+        _check("attaching a filter", result)
+
+    def is_attached(self) -> bool:
+        """Whether a filter of ours is there."""
+        return bool(lib.gpa_filter_query(self._index, *FILTER) == 0)
+
+    def detach(self) -> None:
+        """Remove ours; harmless when there is none."""
+        lib.gpa_filter_detach(self._index, *FILTER)
 
 
 class Object:

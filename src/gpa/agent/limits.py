@@ -15,6 +15,7 @@ WORDS: Final = {
     "refused_quota": "connects refused because their user has too many under way",
     "refused_bind": "attempts of others to bind the agent's port refused",
     "refused_other": "connects refused because their caller could not be recorded or redirected",
+    "dropped_around": "packets of connections around the agent dropped by the guard",
     "passed_audit": "audited connects left alone because nobody served",
     "lost": "connections arrived without an identity",
     "records_dropped": "audit records dropped because they came faster than they were written",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gpa.agent import bpffs, libbpf
+from gpa.agent import bpffs, guard, libbpf
 from gpa.agent.files import write_atomically
 from gpa.errors import InterceptionError
 
@@ -35,6 +35,12 @@ NEIGHBOURHOOD: Final = (
     "connect4",
 )
 """Attached to cgroupRoot, in this order; removed in the reverse order."""
+
+GUARD: Final = "egress"
+"""Attached to cgroupRoot after all others and removed before them, where the configuration wants
+it; `guards` is the map that names the program of the interfaces (guard.py)."""
+
+GUARDS: Final = "guards"
 
 STATE_FILE: Final = "interception.json"
 """In the run folder: what `detach` must undo besides the pins."""
@@ -83,6 +89,13 @@ def detach(config: Config) -> list[str]:
     """
     removed = []
     folder = config.pin_folder
+    # The guard goes before what it guards; at the interfaces it does nothing without its map.
+    for version in folder.glob("v*"):
+        guards = libbpf.pinned_map(version / "maps" / GUARDS, 4, 4)
+        if guards is not None:
+            guards.delete(bytes(4))
+            guards.close()
+    removed += guard.remove(config.run_folder)
     for version in sorted(folder.glob("v*")):
         removed += _remove_layout(version)
     state = _read_state(config)
@@ -101,14 +114,10 @@ def _remove_layout(folder: Path) -> list[str]:
     removed = []
     # The redirect goes first: a connect in between goes where it went before, never to a dead port.
     present = {p.name for p in (folder / "links").glob("*")}
-    order = [n for n in (*reversed(NEIGHBOURHOOD), *reversed(OPTIONS)) if n in present]
+    known = (GUARD, *reversed(NEIGHBOURHOOD), *reversed(OPTIONS))
+    order = [name for name in known if name in present]
     for name in (*order, *sorted(present.difference(order))):
-        pin = folder / "links" / name
-        link = libbpf.Link.pinned(pin)
-        if link is not None:
-            link.detach()
-            link.close()
-        pin.unlink(missing_ok=True)
+        remove_program(folder / "links" / name)
         removed.append(f"program {name}")
     for pin in sorted((folder / "maps").glob("*")):
         pin.unlink(missing_ok=True)
@@ -117,6 +126,15 @@ def _remove_layout(folder: Path) -> list[str]:
         with contextlib.suppress(OSError):
             part.rmdir()
     return removed
+
+
+def remove_program(pin: Path) -> None:
+    """Detach the program whose link is pinned there, if one is."""
+    link = libbpf.Link.pinned(pin)
+    if link is not None:
+        link.detach()
+        link.close()
+    pin.unlink(missing_ok=True)
 
 
 def _remove_leaf(leaf: Path) -> bool:

@@ -121,6 +121,8 @@ class Agent:
                     nursery.start_soon(self._watch_provisioning)
                     await self._publish()
                     await self._attach()
+                    if self._interception is not None and self._interception.guard is not None:
+                        nursery.start_soon(self._interception.guard.watch, self._log)
                     nursery.start_soon(self._poll)
                     nursery.start_soon(self._monitor)
                     nursery.start_soon(self._take)

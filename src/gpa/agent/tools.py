@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gpa._native.records import CallerFields
     from gpa.agent.audit import Pieces, RuleWords
+    from gpa.agent.guard import InterfaceGuard
     from gpa.agent.host import KeyStore
     from gpa.agent.relay import Relay
     from gpa.agent.rules import Policy
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 class Interception(Protocol):
     """The kernel half while the agent lives; `gpa.agent.interception` is the real one."""
+
+    @property
+    def guard(self) -> InterfaceGuard | None:
+        """The guard at the interfaces, to be run while the agent lives."""
 
     def set_modes(self, modes: Mapping[Endpoint, Mode]) -> None:
         """Tell connect() what holds for each endpoint."""
