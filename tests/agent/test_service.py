@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from gpa.agent import tags
+from gpa.agent import older, tags
 from gpa.agent.log import Log
 from gpa.agent.provisioning import LIMIT
 from gpa.agent.rules import Compiled
@@ -121,6 +121,7 @@ class World:
             policy=self.policy,
             split=lambda data, _: (json.loads(data), {}),
             decode_caller=self.decode_caller,  # type: ignore[arg-type]
+            reset_older=self.reset_older,
         )
         self.agent = Agent(self.config, tools, Log(None), Notifier({}), "1.2.3")
 
@@ -146,6 +147,10 @@ class World:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         return sock
+
+    def reset_older(self, endpoints: Collection[Endpoint]) -> older.Outcome:
+        self.log.append(f"reset {'/'.join(sorted(endpoints))}")
+        return older.Outcome()
 
     @staticmethod
     def decode_caller(record: bytes) -> dict[str, int]:
@@ -199,7 +204,7 @@ async def test_a_whole_life(
     await trio.sleep(3)
     assert world.log[:4] == ["own", "attach", "modes unknown/unknown/unknown", "listen"]
     enforced = "modes enforce/enforce/enforce"
-    assert world.log[4:] == [enforced, "attest", enforced]
+    assert world.log[4:] == [enforced, "reset hostga/imds/wireserver", "attest", enforced]
     assert [snapshot[0] for snapshot in world.relay.published] == [1, 2, 3]
     assert world.relay.published[1][2] is None, "not used before it is attested"
     assert world.relay.published[2][2] is key

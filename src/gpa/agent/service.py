@@ -25,6 +25,7 @@ from gpa.agent.host import HostChannel, LatchShell
 from gpa.agent.limits import Limits
 from gpa.agent.listener import Door
 from gpa.agent.local import LocalEndpoints
+from gpa.agent.older import Older
 from gpa.agent.provisioning import LIMIT, Provisioning
 from gpa.agent.reports import Reports
 from gpa.agent.rules import closed_table
@@ -94,6 +95,7 @@ class Agent:
         )
         self._reports = Reports(config, log)
         self._limits = Limits()
+        self._older = Older(tools.reset_older, log)
         self._provisioning: Provisioning | None = None
         self._local = LocalEndpoints(tools.relay, tools.decode_caller, self)
         self._interception: Interception | None = None
@@ -188,6 +190,7 @@ class Agent:
         self._parts.listener.run(f"listening on {address}")
         self._log.info(f"version {self._version}, listening on {address}, interception attached")
         self._notifier.ready(f"listening on {address}, waiting for the host")
+        await self._older.end(self.modes)
 
     # Tasks.
 
@@ -323,6 +326,8 @@ class Agent:
         if before is None or before.document != compiled.document:
             await self._reports.rules(compiled.document)
         self._log.info(f"epoch {self._epoch} in force: {self._latch.state}")
+        if self._interception is not None:
+            await self._older.end(modes)
 
     def _snapshot(self, compiled: Compiled, modes: Mapping[Endpoint, Mode], key: Key | None) -> Any:
         try:

@@ -15,7 +15,7 @@ import trio
 
 from gpa import _native
 from gpa._native import records
-from gpa.agent import host, rows
+from gpa.agent import host, older, rows
 from gpa.agent.cgroup import find_default_root, find_leaf
 from gpa.agent.files import RotatingFile
 from gpa.agent.interception import Interception
@@ -120,6 +120,7 @@ def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
             ),
             split=rows.split,
             decode_caller=records.decode_caller,
+            reset_older=older.reset,
         )
         agent = Agent(config, tools, log, Notifier(), _native.__version__)
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C, while stopping

@@ -11,7 +11,7 @@ from gpa.agent.identity import Names
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     import trio
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpa.agent.audit import Pieces, RuleWords
     from gpa.agent.guard import InterfaceGuard
     from gpa.agent.host import KeyStore
+    from gpa.agent.older import Outcome
     from gpa.agent.relay import Relay
     from gpa.agent.rules import Policy
     from gpa.endpoints import Endpoint, Mode
@@ -65,6 +66,7 @@ class Tools:
         policy: compiles rules.
         split: audit rows of the relay as the auditor takes them.
         decode_caller: a caller's record.
+        reset_older: blocking; ends the connections to these endpoints that are not the agent's.
         names: resolves users and programs for records.
     """
 
@@ -77,4 +79,5 @@ class Tools:
     policy: Policy
     split: Callable[[bytes, RuleWords | None], Pieces]
     decode_caller: Callable[[bytes], CallerFields]
+    reset_older: Callable[[Collection[Endpoint]], Outcome]
     names: Names = field(default_factory=Names)
