@@ -144,6 +144,10 @@ struct sock {
 	__u32 sk_ack_backlog;
 };
 
+struct mptcp_sock {
+	struct sock sk;
+};
+
 #pragma clang attribute pop
 
 /* f_flags of a file that the kernel opened to execute it; open(2) cannot set it (fs.h, __FMODE_EXEC). */
@@ -168,6 +172,16 @@ static __always_inline void read_ctime(const struct inode *inode, __s64 *sec, __
 		*sec = BPF_CORE_READ(old, i_ctime.tv_sec);
 		*nsec = BPF_CORE_READ(old, i_ctime.tv_nsec);
 	}
+}
+
+/* The socket that the caller holds when `sk` is a connection of MPTCP below it; null otherwise, and before 3bc253c2e652
+ * (5.19). */
+static __always_inline struct mptcp_sock *mptcp_of(struct bpf_sock *sk)
+{
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_skc_to_mptcp_sock) ||
+	    !bpf_core_type_exists(struct mptcp_sock))
+		return 0;
+	return bpf_skc_to_mptcp_sock(sk);
 }
 
 /* bpf_get_netns_cookie() came to sockops with 6cf1770d63dd (5.15). Before, the namespace's inode number serves; user

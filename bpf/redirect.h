@@ -99,20 +99,31 @@ static __always_inline bool caller_is_root(void)
 }
 
 /* Takes a record of an earlier connect() off. Most sockets have none, and looking is cheaper than deleting. */
-static __always_inline void forget(struct bpf_sock_addr *ctx)
+static __always_inline void forget_record(struct bpf_sock *sk)
 {
-	if (bpf_sk_storage_get(&idents, ctx->sk, 0, 0))
-		bpf_sk_storage_delete(&idents, ctx->sk);
+	struct mptcp_sock *above;
+
+	if (!bpf_sk_storage_get(&idents, sk, 0, 0))
+		return;
+	above = mptcp_of(sk);
+	bpf_sk_storage_delete(&idents, sk);
+	if (above)
+		bpf_sk_storage_delete(&idents, above);
 }
 
-/* Puts the caller's record on the socket; true when it stands. */
+/* Puts the caller's record on the socket; true when it stands. A copy on MPTCP's own socket is for getpeername() alone:
+ * only the connection below it is handed over. */
 static __always_inline bool put_record(struct bpf_sock_addr *ctx, __u32 dst_ip4, __u32 flags)
 {
 	struct gpa_ident *id = bpf_sk_storage_get(&idents, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct mptcp_sock *above;
 
 	if (!id)
 		return false;
 	capture(id, ctx, dst_ip4, flags);
+	above = mptcp_of(ctx->sk);
+	if (above)
+		bpf_sk_storage_get(&idents, above, id, BPF_SK_STORAGE_GET_F_CREATE);
 	return true;
 }
 
@@ -149,6 +160,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 	*redirect = 0;
 	if (!ctx->sk || ctx->type != SOCK_STREAM)
 		return PROCEED;
+	forget_record(ctx->sk);
 	policy = bpf_map_lookup_elem(&targets, &target);
 	if (!policy || policy->mode == GPA_MODE_DISABLED) {
 		if (is_loopback(dst_ip4) && target.port == listener_port(bpf_get_netns_cookie(ctx))) {
@@ -158,10 +170,8 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 			count(GPA_DIRECT_CONNECTS);
 			return put_record(ctx, dst_ip4, GPA_DIRECT) ? PROCEED : refuse(GPA_REFUSED_OTHER);
 		}
-		forget(ctx);
 		return PROCEED;
 	}
-	forget(ctx);
 	if (has_mark(ctx->sk, MARK_EXEMPT)) {
 		count(GPA_EXEMPTED);
 		return PROCEED;
@@ -178,7 +188,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 	if (!put_record(ctx, dst_ip4, 0))
 		return refuse(GPA_REFUSED_OTHER);
 	if (!unbind_device(ctx)) {
-		forget(ctx);
+		forget_record(ctx->sk);
 		return unserved(policy, GPA_REFUSED_OTHER);
 	}
 	count(GPA_REDIRECTED);
@@ -208,7 +218,7 @@ int gpa_connect6(struct bpf_sock_addr *ctx)
 
 	if (ctx->user_ip6[0] || ctx->user_ip6[1] || ctx->user_ip6[2] != bpf_htonl(0x0000ffff)) {
 		if (ctx->sk)
-			forget(ctx);
+			forget_record(ctx->sk);
 		return PROCEED;
 	}
 	answer = judge_connect(ctx, ctx->user_ip6[3], &port);

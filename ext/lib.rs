@@ -13,5 +13,7 @@ pub mod relay;
 pub mod sign;
 pub mod sys;
 
+#[cfg(test)]
+mod layout_tests;
 #[cfg(feature = "extension")]
 mod python;

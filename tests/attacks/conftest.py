@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.kernel.conftest import PYTHON, interceptor
+from tests.kernel.conftest import PYTHON, build, interceptor
 
 from gpa.agent.interception import COUNTERS
 from gpa.agent.libbpf import Map, pinned_map
 from gpa.demo.lab import VM, Lab, Place
-from gpa.demo.machine import PATH
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
 __all__ = ["interceptor"]
@@ -135,12 +133,7 @@ class Stand:
 
     def build(self, source: str) -> Path:
         """A program in C, for everybody to run."""
-        program = self.lab.programs / Path(source).stem
-        compiler = next(filter(None, (shutil.which(c, path=PATH) for c in ("cc", "gcc", "clang"))))
-        flags = ["-O1", "-static", "-fno-stack-protector", "-fcf-protection=none"]
-        subprocess.run([compiler, *flags, "-o", program, HERE / source], check=True)
-        program.chmod(0o755)
-        return program
+        return build(self.lab, HERE / source)
 
     def flows(self) -> int:
         """How many connections wait for their hand-over."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpa.demo.lab import SERVICE, VM, Lab, Place
+from gpa.demo.lab import HOST, SERVICE, VM, Lab, Place
 from gpa.demo.machine import PATH
 
 if TYPE_CHECKING:
@@ -23,6 +23,19 @@ HERE = Path(__file__).parent
 PYTHON = shutil.which("python3", path=PATH) or sys.executable
 """One that every user may run, unlike that of a virtual environment in somebody's home."""
 SECONDS = 10
+WAYS_IN_C = ("inline", "async", "sqpoll", "vfork", "files")
+
+
+def build(lab: Lab, source: Path) -> Path:
+    """A program in C, for everybody in the laboratory to run."""
+    program = lab.programs / source.stem
+    if not program.exists():
+        found = (shutil.which(name, path=PATH) for name in ("cc", "gcc", "clang"))
+        compiler = next(filter(None, found))
+        flags = ["-O1", "-static", "-fno-stack-protector", "-fcf-protection=none"]
+        subprocess.run([compiler, *flags, "-o", program, source], check=True)
+        program.chmod(0o755)
+    return program
 
 
 class Interceptor:
@@ -67,10 +80,10 @@ class Interceptor:
         self.ask("release")
         self.process.wait()
 
-    def next(self) -> dict[str, Any]:
+    def next(self, seconds: float = SECONDS) -> dict[str, Any]:
         """The next thing it says; fails after some seconds."""
         while b"\n" not in self.heard:
-            assert self.readable(SECONDS), "the interceptor says nothing"
+            assert self.readable(seconds), "the interceptor says nothing"
             more = os.read(self.output, 65536)
             assert more, "the interceptor ended"
             self.heard += more
@@ -85,12 +98,12 @@ class Interceptor:
         """Nobody was accepted that was not asked about."""
         return not self.heard and not self.readable(0.2)
 
-    def ask(self, word: str) -> dict[str, Any]:
+    def ask(self, word: str, seconds: float = SECONDS) -> dict[str, Any]:
         """Give a command and return what it says."""
         assert self.process.stdin is not None
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
-        while "accepted" in (told := self.next()):
+        while "accepted" in (told := self.next(seconds)):
             pass
         return told
 
@@ -110,9 +123,11 @@ class Interceptor:
         place: Place = VM,
         **role: Any,
     ) -> dict[str, Any]:
-        """What caller.py says after it connected in that way as that user."""
-        argv = [PYTHON, "-I", "-S", str(self.caller), way, address, str(port)]
-        argv += [str(argument) for argument in arguments]
+        """What caller.py, or ways.c, says after it connected in that way as that user."""
+        program = [PYTHON, "-I", "-S", self.caller]
+        if way in WAYS_IN_C:
+            program = [build(self.lab, HERE / "ways.c")]
+        argv = [*map(str, program), way, address, str(port), *map(str, arguments)]
         done = self.lab.run_as(uid, gid, argv, place=place, **role)
         assert done.returncode == 0, done.stderr
         told: dict[str, Any] = json.loads(done.stdout)
@@ -149,3 +164,15 @@ def without_agent(interceptor: Interceptor) -> Iterator[None]:
     yield
     if interceptor.process.poll() is not None:
         interceptor.start()
+
+
+@pytest.fixture
+def host(interceptor: Interceptor) -> Iterator[None]:
+    """Who answers at the protected addresses, as the host would."""
+    argv = [PYTHON, "-I", "-S", str(HERE / "echo.py")]
+    process = interceptor.lab.spawn(0, 0, argv, place=HOST)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "listening\n"
+    yield
+    process.kill()
+    process.wait()

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gpa.demo.lab import HOST
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.kernel.conftest import Interceptor
 
 pytestmark = pytest.mark.kernel
 
 IMDS = ("169.254.169.254", 80)
 WIRESERVER = ("168.63.129.16", 80)
-
-LISTEN = """
-import socket, sys, time
-made = []
-for at in sys.argv[1:]:
-    one = socket.socket(); one.bind((at, 80)); one.listen(64); made.append(one)
-print("listening", flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.fixture
-def host(interceptor: Interceptor) -> Iterator[None]:
-    """Something that accepts at the protected addresses, as the host would."""
-    argv = ["python3", "-I", "-S", "-c", LISTEN, IMDS[0], WIRESERVER[0]]
-    process = interceptor.lab.spawn(0, 0, argv, place=HOST, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "listening\n"
-    yield
-    process.kill()
-    process.wait()
 
 
 def test_killed_agent_refuses_and_a_new_one_serves(interceptor: Interceptor) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import socket
+import struct
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +22,6 @@ from gpa.errors import (
     KeyFileError,
     KeyMissingError,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GUID = "9cf81e97-0316-4ad3-94a7-8ccbdee8ddbf"
 KEY = "4A404E635266556A586E3272357538782F413F4428472B4B6250645367566B59"
@@ -191,3 +190,33 @@ def test_rows_are_whole() -> None:
         records.decode(b"\0" * (records.ROW_SIZE - 1))
     with pytest.raises(ValueError, match="256"):
         records.decode_caller(b"\0" * (records.IDENT_SIZE + 1))
+
+
+def test_a_caller_is_read_from_where_the_header_puts_it() -> None:
+    """Each field has a value of its own; ext/layout_tests.rs compares what Rust reads."""
+    header = (Path(__file__).parents[2] / "bpf" / "record.h").read_text()
+    body = header.partition("struct gpa_ident {")[2].partition("\n};")[0]
+    kinds = {"__u64": "Q", "__s64": "q", "__u32": "I", "__u16": "H", "char": "s"}
+    sizes = {"GPA_COMM_LEN": 16, "GPA_EXE_NAME_LEN": 64}
+    values: dict[str, int | bytes] = {}
+    layout = "="
+    for kind, name, size in re.findall(r"^\t(\w+) (\w+)(?:\[(\w+)\])?;", body, re.MULTILINE):
+        if name == "reserve":  # at the end, and nobody reads it
+            layout += struct.calcsize(f"={size}{kinds[kind]}") * "x"
+            continue
+        layout += (str(sizes[size]) if size else "") + kinds[kind]
+        values[name] = name.encode() if size else 1000 + len(values)
+    values["flags"] = 0b1101  # direct, executable known, its name whole
+    record = struct.pack(layout, *values.values())
+    assert len(record) == records.IDENT_SIZE
+    told: dict[str, object] = dict(records.decode_caller(record))
+    assert told.pop("exe") == tuple(
+        values[f"exe_{part}"] for part in ("dev", "ino", "ctime_s", "ctime_ns")
+    )
+    assert told.pop("direct") is True
+    assert told.pop("leader_comm") == "gl_comm"
+    assert (told.pop("comm"), told.pop("exe_name")) == ("comm", "exe_name")
+    assert told.pop("userns") == values["userns_inum"]
+    assert told.pop("mntns") == values["mntns_inum"]
+    assert told == {name: values[name] for name in told}
+    assert told["loginuid"] == values["loginuid"]

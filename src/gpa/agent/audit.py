@@ -164,10 +164,11 @@ def full_record(
             "comm": caller["comm"],
             "direct": caller["direct"],
         }
-    if user is not None and user.name:
+    if user is not None:
         record["user"] = user.name[:NAME_LIMIT]
-        record["groups"] = [group[:NAME_LIMIT] for group in user.groups[:32]]
-    if program is not None and program.path:
+        if user.groups is not None:
+            record["groups"] = [group[:NAME_LIMIT] for group in user.groups[:32]]
+    if program is not None:
         record["path"] = program.path
         record["cmdline"] = program.command_line
     return record
@@ -260,7 +261,7 @@ class Auditor:
     def _tell(
         self,
         row: AuditRow,
-        programs: Mapping[tuple[int, int], Program],
+        programs: Mapping[tuple[int, int], Program | None],
         audit: bytearray,
         connections: bytearray,
     ) -> None:
@@ -283,19 +284,21 @@ class Auditor:
             audit += line(record)
         connections += connection_line(row, record)
 
-    def _user(self, uid: int) -> User:
+    def _user(self, uid: int) -> User | None:
         if len(self.seen_uids) < UIDS_KEPT:
             self.seen_uids.add(uid)
         return self._names.user(uid)
 
-    def _describe(self, counts: Counts, rows: Iterable[AuditRow]) -> dict[tuple[int, int], Program]:
+    def _describe(
+        self, counts: Counts, rows: Iterable[AuditRow]
+    ) -> dict[tuple[int, int], Program | None]:
         """Look at the processes before anything else: many live for milliseconds."""
         callers = [((tgid, start), True) for _, _, _, tgid, start in counts]
         for row in rows:
             if (caller := row["caller"]) is not None:
                 process = (caller["tgid"], caller["start_boottime"])
                 callers.append((process, row["decision"] == ALLOW))
-        programs: dict[tuple[int, int], Program] = {}
+        programs: dict[tuple[int, int], Program | None] = {}
         described = 0
         for process, allowed in callers:
             known = self._names.seen(*process)

@@ -30,22 +30,22 @@ NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class User:
-    """A user as the user database knows it; empty where it does not."""
+    """A user as the user database knows it.
+
+    Attributes:
+        groups: None where they cannot be told.
+    """
 
     name: str
-    groups: tuple[str, ...]
+    groups: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class Program:
-    """What /proc tells of a process; empty where it has gone."""
+    """What /proc tells of a process."""
 
     path: str
     command_line: str
-
-
-NOBODY: Final = User("", ())
-GONE: Final = Program("", "")
 
 
 class Names:
@@ -53,11 +53,11 @@ class Names:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
-        self._users: OrderedDict[int, tuple[float, User]] = OrderedDict()
-        self._programs: OrderedDict[tuple[int, int], Program] = OrderedDict()
+        self._users: OrderedDict[int, tuple[float, User | None]] = OrderedDict()
+        self._programs: OrderedDict[tuple[int, int], Program | None] = OrderedDict()
 
-    def user(self, uid: int) -> User:
-        """Name and groups of a uid."""
+    def user(self, uid: int) -> User | None:
+        """Name and groups of a uid; None where the user database does not know it."""
         now = time.monotonic()
         cached = self._users.get(uid)
         if cached is not None and now - cached[0] < USER_SECONDS:
@@ -69,13 +69,13 @@ class Names:
             self._users.popitem(last=False)
         return user
 
-    def program(self, tgid: int, start_boottime: int) -> Program:
-        """Path and redacted command line of the process, once for its life."""
+    def program(self, tgid: int, start_boottime: int) -> Program | None:
+        """Path and redacted command line of the process, once for its life; None where it has gone
+        before it was looked at."""
         key = (tgid, start_boottime)
-        cached = self._programs.get(key)
-        if cached is not None:
+        if key in self._programs:
             self._programs.move_to_end(key)
-            return cached
+            return self._programs[key]
         program = self._read(tgid, start_boottime)
         self._programs[key] = program
         if len(self._programs) > PROCESSES_KEPT:
@@ -86,18 +86,18 @@ class Names:
         """True when the process has been described before."""
         return (tgid, start_boottime) in self._programs
 
-    def _read(self, tgid: int, start_boottime: int) -> Program:
+    def _read(self, tgid: int, start_boottime: int) -> Program | None:
         folder = self._proc / str(tgid)
         try:
             if not self._is_same(folder, start_boottime):
-                return GONE
+                return None
             path = str((folder / "exe").readlink())
             raw = _read_bounded(folder / "cmdline", 4 * redact.CMDLINE_LIMIT)
             # The pid could have been given to another between the two looks.
             if not self._is_same(folder, start_boottime):
-                return GONE
+                return None
         except OSError:
-            return GONE
+            return None
         words = raw.decode("utf-8", "backslashreplace").replace("\0", " ").rstrip()
         return Program(path[: redact.CMDLINE_LIMIT], redact.command_line(words))
 
@@ -111,21 +111,27 @@ class Names:
         return int(fields[19]) == start_boottime // NS_PER_TICK
 
 
-def _look_up(uid: int) -> User:
+def _look_up(uid: int) -> User | None:
     try:
         entry = pwd.getpwuid(uid)
     except (KeyError, OSError):
-        return NOBODY
-    groups = []
+        return None
+    return User(entry.pw_name, _groups(entry.pw_name, entry.pw_gid))
+
+
+def _groups(name: str, gid: int) -> tuple[str, ...] | None:
     try:
-        for gid in os.getgrouplist(entry.pw_name, entry.pw_gid)[:64]:
-            try:
-                groups.append(grp.getgrgid(gid).gr_name)
-            except KeyError:
-                groups.append(str(gid))
+        gids = os.getgrouplist(name, gid)[:64]
     except OSError:
-        pass
-    return User(entry.pw_name, tuple(groups))
+        return None
+    return tuple(_group(one) for one in gids)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except (KeyError, OSError):
+        return str(gid)
 
 
 def _read_bounded(path: Path, limit: int) -> bytes:

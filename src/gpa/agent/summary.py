@@ -25,6 +25,8 @@ FAILED: Final = frozenset({1, 2})
 
 
 class _Row(NamedTuple):
+    """As shown: what is unknown is empty there."""
+
     user: str
     groups: tuple[str, ...]
     ip: str
@@ -62,7 +64,7 @@ class Summary:
         ip, port = list(Endpoint)[endpoint].address if endpoint < len(Endpoint) else ("", 0)
         key = _Row(
             user=user.name if user else "",
-            groups=user.groups if user else (),
+            groups=(user.groups if user else None) or (),
             ip=ip,
             port=port,
             path=program.path if program else "",

@@ -6,7 +6,7 @@ where that user cannot read, so that everything is imported before. No import of
 
 REQUEST: `uid`, `gid`, `groups`; `drop` (`before` or `after` connect()); `family` (`inet`, or
 `inet6` for a v4-mapped address); `address`, `port`, `method`, `target`, `fields`, `timeout` in
-seconds.
+seconds; `socket`, a descriptor to use instead of a new one, and whether it is `connected`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ def main(request: dict[str, Any]) -> dict[str, object]:
         become(request)
     start = time.perf_counter_ns()
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as connection:
+        with socket.socket(family, socket.SOCK_STREAM, fileno=request.get("socket")) as connection:
             connection.settimeout(request["timeout"])
-            connection.connect((address, request["port"]))
+            if not request.get("connected"):
+                connection.connect((address, request["port"]))
             if request["drop"] == "after":
                 become(request)
             connection.sendall(head(request))

@@ -58,6 +58,8 @@ class Scene:
 AS_ROOT: Final = Expected(200, "allow", "default_allow", "valid", root=True)
 AS_USER: Final = Expected(200, "allow", "default_allow", "valid", root=False)
 NOT_ROOT: Final = Expected(403, "deny", "not_root", "nothing")
+NOT_THE_PROGRAM: Final = Expected(403, "deny", "no_identity_matched", "nothing")
+MISDIRECTED: Final = Expected(421, "refuse", "misdirected", "nothing")
 UNSIGNED: Final = Expected(401, "none", None, "unsigned")
 
 SCENES: list[Scene] = [
@@ -159,14 +161,38 @@ SCENES: list[Scene] = [
         "another program of the same user gets none",
         Who(TOKEN_USER, program=OTHER_PROGRAM),
         TOKEN,
-        Expected(403, "deny", "no_identity_matched", "nothing"),
+        NOT_THE_PROGRAM,
+    ),
+    Scene(
+        "exec-race",
+        "nor when it connects and then executes the one that may: captured is who connected",
+        Who(TOKEN_USER, program=OTHER_PROGRAM, note="exec"),
+        TOKEN,
+        NOT_THE_PROGRAM,
+        play=Stage.race,
+    ),
+    Scene(
+        "bind-mount",
+        "nor when it is mounted over the one that may: the file counts, not the path",
+        Who(TOKEN_USER, program=OTHER_PROGRAM, note="mount"),
+        TOKEN,
+        NOT_THE_PROGRAM,
+        play=Stage.cover,
     ),
     Scene(
         "straight-to-the-port",
         "who connects to the agent itself was not redirected: nobody can say what he wants",
         Who("root"),
         Request(LISTENER, "instance", INSTANCE.target),
-        Expected(421, "refuse", "misdirected", "nothing"),
+        MISDIRECTED,
+    ),
+    Scene(
+        "laundering",
+        "nor does a socket help that root had connected: each connect() is captured anew",
+        Who(USER, note="root's socket"),
+        Request(LISTENER, "goal state", GOAL_STATE.target),
+        MISDIRECTED,
+        play=Stage.launder,
     ),
 ]
 """Played in this order."""

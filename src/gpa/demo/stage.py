@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gpa.demo.host import TOKEN_PROGRAM
 from gpa.demo.lab import VM, Place
 from gpa.demo.services import POLL_SECONDS
 from gpa.errors import UnavailableError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gpa.demo.lab import Lab
 
 CLIENT: Final = Path(__file__).with_name("client.py")
+ATTACK: Final = Path(__file__).with_name("attack.py")
 
 INTERPRETER: Final = Path("/proc/self/exe").readlink()
 """The client's program is a copy of it."""
@@ -198,6 +200,29 @@ class Stage:
 
     def ask(self, who: Who, request: Request) -> Answer:
         """Send the request by the demo's own client."""
+        return self._client(who, request, [str(CLIENT)])
+
+    def race(self, who: Who, request: Request) -> Answer:
+        """Connect by the user's program, then execute the one that a rule lets in."""
+        return self._attack("exec", who, request)
+
+    def cover(self, who: Who, request: Request) -> Answer:
+        """Mount the user's program over the one that a rule lets in."""
+        return self._attack("mount", who, request)
+
+    def launder(self, who: Who, request: Request) -> Answer:
+        """Use a socket again that root had connected."""
+        return self._attack("launder", who, request)
+
+    def _attack(self, name: str, who: Who, request: Request) -> Answer:
+        """One of the tricks of attack.py, then the client."""
+        programs = {
+            "mine": str(self.lab.programs / who.program),
+            "allowed": str(self.lab.programs / TOKEN_PROGRAM),
+        }
+        return self._client(who, request, [str(ATTACK), json.dumps({"name": name, **programs})])
+
+    def _client(self, who: Who, request: Request, script: Sequence[str]) -> Answer:
         user = pwd.getpwnam(who.user)
         target = _unique(request.target)
         spec = {
@@ -214,7 +239,7 @@ class Stage:
             "timeout": CLIENT_SECONDS,
         }
         program = str(self.lab.programs / who.program)
-        words = [program, "-S", "-s", "-P", str(CLIENT), json.dumps(spec)]
+        words = [program, "-S", "-s", "-P", *script, json.dumps(spec)]
         pid, out = self._run(0, 0, words, who.place, _python_home())
         got = json.loads(out)
         return Answer(pid, target, got["status"], got["body"], got["microseconds"], got["error"])
