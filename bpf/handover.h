@@ -8,6 +8,7 @@
 #define GPA_HANDOVER_H
 
 #include "agent.h"
+#include "hold.h"
 
 static __always_inline __u64 flow_netns(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
@@ -67,6 +68,7 @@ static __always_inline void publish(struct bpf_sock_ops *ctx, struct bpf_sock *s
 		return;
 	count_pending(id->uid, 1);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	hold_back(ctx, id);
 }
 
 static __always_inline void take(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
@@ -111,6 +113,8 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct bpf_sock *
 
 	if (!mine || (mine->flags & GPA_ACCEPTED))
 		return;
+	if (mine->flags & GPA_HELD)
+		count(GPA_REFUSED_NAMESPACE);
 	client_flow(ctx, sk, &flow);
 	theirs = bpf_map_lookup_elem(&flows, &flow);
 	if (theirs && theirs->sock_cookie == mine->sock_cookie && !bpf_map_delete_elem(&flows, &flow))
@@ -133,6 +137,30 @@ int gpa_sockops(struct bpf_sock_ops *ctx)
 		sk = ctx->sk;
 		if (sk)
 			take(ctx, sk);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		if (!may_be_held(ctx))
+			break;
+		sk = ctx->sk;
+		if (sk)
+			let_go(ctx, sk);
+		break;
+	case BPF_SOCK_OPS_TIMEOUT_INIT:
+		if (!may_be_held(ctx))
+			break;
+		sk = ctx->sk;
+		if (sk && held(sk))
+			ctx->reply = SYN_TICKS;
+		break;
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+		sk = ctx->sk;
+		if (sk && is_unserved(sk))
+			bpf_reserve_hdr_opt(ctx, TCPOLEN_MD5SIG, 0);
+		break;
+	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+		sk = ctx->sk;
+		if (sk && is_unserved(sk))
+			write_option(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		sk = ctx->sk;

@@ -64,6 +64,33 @@ struct {
 	__type(value, __u32);
 } netns_port SEC(".maps");
 
+/* What is reported of namespaces that are not in netns_port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct gpa_watch);
+} watch SEC(".maps");
+
+/* Some 300 reports: more wait only where nobody reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16384);
+} reports SEC(".maps");
+
+/* When something was last done for a namespace without a listener. An entry that is evicted costs a report more. */
+struct gpa_done {
+	__u64 netns_cookie;
+	__u64 what;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4 * MAX_NAMESPACES);
+	__type(key, struct gpa_done);
+	__type(value, __u64);
+} done SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_TARGETS);

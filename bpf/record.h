@@ -29,6 +29,7 @@
 #define GPA_ACCEPTED (1U << 1)  /* this copy rides on the accepting side */
 #define GPA_EXE_KNOWN (1U << 2) /* the exe_* fields hold */
 #define GPA_EXE_NAME (1U << 3)  /* exe_name holds the whole name */
+#define GPA_HELD (1U << 4)      /* of a client's socket: its SYN waits for a listener */
 
 #define GPA_COMM_LEN 16
 #define GPA_EXE_NAME_LEN 64
@@ -111,6 +112,33 @@ struct gpa_agent {
 	__u32 pad;
 };
 
+/* Somebody in a network namespace where the agent has no listener; in the ring `reports`. */
+enum gpa_report_kind {
+	GPA_SEEN = 0,    /* a socket was made: a listener is wanted */
+	GPA_REFUSED = 1, /* a connect() to a protected address was refused because of that */
+	GPA_PASSED = 2,  /* or left alone, in audit mode */
+	GPA_WAITS = 3,   /* or waits for the listener */
+};
+
+struct gpa_report {
+	__u64 netns_cookie; /* of the socket, which may have left its process's namespace */
+	__u32 kind;
+	__u32 tgid;
+	__u32 tid;
+	__u32 uid;
+	char comm[GPA_COMM_LEN];
+};
+
+/* What is reported; the one value of the map `watch`. */
+struct gpa_watch {
+	__u32 what;
+	__u32 port; /* where a listener is to be expected in a moment, 0 when nobody may wait for it */
+};
+
+#define GPA_WATCH_NOTHING 0
+#define GPA_WATCH_CONNECTS 1 /* GPA_REFUSED and GPA_PASSED */
+#define GPA_WATCH_SOCKETS 2  /* all */
+
 /* Counters, array map `counters`, one u64 a row. */
 enum gpa_counter {
 	GPA_REDIRECTED = 0,
@@ -133,5 +161,7 @@ _Static_assert(sizeof(struct gpa_flow) == 24, "gpa_flow");
 _Static_assert(sizeof(struct gpa_target) == 8, "gpa_target");
 _Static_assert(sizeof(struct gpa_policy) == 8, "gpa_policy");
 _Static_assert(sizeof(struct gpa_agent) == 48, "gpa_agent");
+_Static_assert(sizeof(struct gpa_report) == 40, "gpa_report");
+_Static_assert(sizeof(struct gpa_watch) == 8, "gpa_watch");
 
 #endif

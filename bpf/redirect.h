@@ -10,6 +10,7 @@
 
 #include "agent.h"
 #include "capture.h"
+#include "namespaces.h"
 
 #define LOOPBACK_IP4 bpf_htonl(0x7f000001)
 
@@ -57,23 +58,41 @@ static __always_inline bool is_stalled(struct bpf_sock *listener)
 	return now > a->idle_ns + STALL_NS && now > a->served_ns + STALL_NS;
 }
 
+static __always_inline struct bpf_sock *look_up_listener(struct bpf_sock_addr *ctx, __u16 port)
+{
+	struct bpf_sock_tuple to = {};
+
+	to.ipv4.daddr = LOOPBACK_IP4;
+	to.ipv4.dport = bpf_htons(port);
+	return bpf_sk_lookup_tcp(ctx, &to, sizeof(to.ipv4), BPF_F_CURRENT_NETNS, 0);
+}
+
 /* Does a listener of ours stand at that port here and now, and does it serve? A pinned redirect must not lead to
  * whoever took the port after the agent's death. */
 static __always_inline enum listener find_listener(struct bpf_sock_addr *ctx, __u16 port)
 {
-	struct bpf_sock_tuple to = {};
+	struct bpf_sock *sk = look_up_listener(ctx, port);
 	enum listener found = ABSENT;
-	struct bpf_sock *sk;
 
-	to.ipv4.daddr = LOOPBACK_IP4;
-	to.ipv4.dport = bpf_htons(port);
-	sk = bpf_sk_lookup_tcp(ctx, &to, sizeof(to.ipv4), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return ABSENT;
 	if (has_mark(sk, MARK_LISTENER))
 		found = is_stalled(sk) ? STALLED : SERVING;
 	bpf_sk_release(sk);
 	return found;
+}
+
+/* Does somebody else listen at that port here? */
+static __always_inline bool is_taken(struct bpf_sock_addr *ctx, __u16 port)
+{
+	struct bpf_sock *sk = look_up_listener(ctx, port);
+	bool taken;
+
+	if (!sk)
+		return false;
+	taken = !has_mark(sk, MARK_LISTENER);
+	bpf_sk_release(sk);
+	return taken;
 }
 
 static __always_inline bool over_quota(__u32 uid)
@@ -149,12 +168,22 @@ static __always_inline int unserved(const struct gpa_policy *policy, __u32 count
 	return refuse(counter);
 }
 
+/* The same where the agent has no listener in the socket's namespace, told to the agent. */
+static __always_inline int unserved_namespace(const struct gpa_policy *policy, __u64 netns_cookie)
+{
+	int answer = unserved(policy, GPA_REFUSED_NAMESPACE);
+
+	report(netns_cookie, answer == PROCEED ? GPA_PASSED : GPA_REFUSED);
+	return answer;
+}
+
 /* The decision for one connect(); *redirect is the port to go to, or 0. */
 static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip4, __u16 *redirect)
 {
 	struct gpa_target target = { .ip4 = dst_ip4, .port = bpf_ntohs(ctx->user_port) };
 	struct gpa_policy *policy;
 	enum listener listener;
+	__u64 netns_cookie;
 	__u16 port;
 
 	*redirect = 0;
@@ -176,13 +205,19 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 		count(GPA_EXEMPTED);
 		return PROCEED;
 	}
-	port = listener_port(bpf_get_netns_cookie(ctx));
-	if (!port)
-		return unserved(policy, GPA_REFUSED_NAMESPACE);
-	listener = find_listener(ctx, port);
-	/* Who is enforced waits for a stalled agent; who is audited goes where he went before. */
-	if (listener == ABSENT || (listener == STALLED && policy->mode == GPA_MODE_AUDIT))
-		return unserved(policy, GPA_REFUSED_NO_LISTENER);
+	netns_cookie = bpf_get_netns_cookie(ctx);
+	port = listener_port(netns_cookie);
+	if (port) {
+		listener = find_listener(ctx, port);
+		/* Who is enforced waits for a stalled agent; who is audited goes where he went before. */
+		if (listener == ABSENT || (listener == STALLED && policy->mode == GPA_MODE_AUDIT))
+			return unserved(policy, GPA_REFUSED_NO_LISTENER);
+	} else {
+		/* Who is enforced may wait for a listener. */
+		port = policy->mode == GPA_MODE_AUDIT ? 0 : port_to_come(netns_cookie);
+		if (!port || is_taken(ctx, port))
+			return unserved_namespace(policy, netns_cookie);
+	}
 	if (over_quota((__u32)bpf_get_current_uid_gid()))
 		return refuse(GPA_REFUSED_QUOTA);
 	if (!put_record(ctx, dst_ip4, 0))

@@ -23,7 +23,9 @@ TYPES = """
 struct bpf_object;
 struct bpf_map;
 struct bpf_program;
+struct ring_buffer;
 enum bpf_attach_type {
+    BPF_CGROUP_INET_SOCK_CREATE,
     BPF_CGROUP_SOCK_OPS,
     BPF_CGROUP_INET4_BIND,
     BPF_CGROUP_INET6_BIND,
@@ -68,13 +70,16 @@ int bpf_obj_pin(int fd, const char *pathname);
 int bpf_obj_get(const char *pathname);
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);
-int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 int bpf_map_delete_elem(int fd, const void *key);
+int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 int gpa_clsact_create(int ifindex);
 int gpa_clsact_destroy(int ifindex);
 int gpa_filter_attach(int ifindex, int prog_fd, uint32_t handle, uint32_t priority);
 int gpa_filter_detach(int ifindex, uint32_t handle, uint32_t priority);
 int gpa_filter_query(int ifindex, uint32_t handle, uint32_t priority);
+struct ring_buffer *gpa_ring_open(int map_fd);
+int gpa_ring_take(struct ring_buffer *ring, void *out, size_t size, size_t most);
+void ring_buffer__free(struct ring_buffer *ring);
 void gpa_log_start(void);
 const char *gpa_log_text(void);
 """
@@ -203,6 +208,38 @@ static void gpa_program_name(uint32_t id, char *name)
         close(fd);
     }
     memcpy(name, info.name, sizeof(info.name));
+}
+
+/* Where records of a ring are copied to. One ring is read at a time, by one thread. */
+static struct {
+    char *out;
+    size_t size;
+    int taken;
+} gpa_ring_to;
+
+static int gpa_ring_copy(void *ctx, void *record, size_t size)
+{
+    (void)ctx;
+    if (size == gpa_ring_to.size)
+        memcpy(gpa_ring_to.out + size * (size_t)gpa_ring_to.taken++, record, size);
+    return 0;
+}
+
+static struct ring_buffer *gpa_ring_open(int map_fd)
+{
+    return ring_buffer__new(map_fd, gpa_ring_copy, NULL, NULL);
+}
+
+/* Copies at most `most` records of `size` bytes, oldest first; how many, or a negative errno. */
+static int gpa_ring_take(struct ring_buffer *ring, void *out, size_t size, size_t most)
+{
+    int err;
+
+    gpa_ring_to.out = out;
+    gpa_ring_to.size = size;
+    gpa_ring_to.taken = 0;
+    err = ring_buffer__consume_n(ring, most);
+    return err < 0 ? err : gpa_ring_to.taken;
 }
 """
 

@@ -1,7 +1,7 @@
 //! The module `gpa._native`: thin glue, the only PyO3 of the crate. What things mean stands where they are made.
 
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::key::{self, Fault};
 use crate::policy::Grounds;
 use crate::relay::{self, KernelInterception, RelayConfig};
 use crate::sign;
-use crate::sys::{fd, net, plain, process};
+use crate::sys::{cgroup, fd, net, ns, plain, process};
 
 /// The eBPF object, part of the library: no file to lose or to swap.
 static BPF_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gpa.bpf.o"));
@@ -72,6 +72,19 @@ fn harden() -> PyResult<()> {
 #[pyfunction]
 fn exempt(number: i32) -> PyResult<()> {
     Ok(net::exempt(fd::duplicate(number)?.as_fd())?)
+}
+
+/// A socket made in the network namespace of that descriptor; the new descriptor is the caller's to close.
+#[pyfunction]
+fn socket_in(py: Python<'_>, namespace: i32, family: i32, kind: i32, protocol: i32) -> PyResult<i32> {
+    let namespace = fd::duplicate(namespace)?;
+    Ok(py.detach(|| ns::socket_in(namespace.as_fd(), family, kind, protocol))?.into_raw_fd())
+}
+
+/// The folder of a cgroup by its id; `mount` is any folder of cgroup v2. The descriptor is the caller's to close.
+#[pyfunction]
+fn cgroup_by_id(mount: i32, number: u64) -> PyResult<i32> {
+    Ok(cgroup::by_id(fd::duplicate(mount)?.as_fd(), number)?.into_raw_fd())
 }
 
 /// A handle that signs. The key itself stays in locked memory of the native half.
@@ -196,10 +209,14 @@ impl Relay {
         Ok(Self { relay: relay::Relay::start(config)?, interception })
     }
 
-    /// Serves a listening socket; the descriptor is duplicated.
-    fn listen(&self, number: i32) -> PyResult<()> {
-        self.relay.listen(fd::duplicate(number)?)?;
-        Ok(())
+    /// Serves a listening socket; the descriptor is duplicated. Gives a name for `unlisten`.
+    fn listen(&self, number: i32) -> PyResult<u32> {
+        Ok(self.relay.listen(fd::duplicate(number)?)?)
+    }
+
+    /// Serves it no more; connections made through it stay.
+    fn unlisten(&self, listener: u32) {
+        self.relay.unlisten(listener);
     }
 
     /// Gives the map of records (`idents`), to be asked where a socket does not answer; the descriptor is duplicated.
@@ -296,6 +313,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(harden, module)?)?;
     module.add_function(wrap_pyfunction!(exempt, module)?)?;
     module.add_function(wrap_pyfunction!(acquire_key, module)?)?;
+    module.add_function(wrap_pyfunction!(socket_in, module)?)?;
+    module.add_function(wrap_pyfunction!(cgroup_by_id, module)?)?;
     module.add_class::<SigningKey>()?;
     module.add_class::<Snapshot>()?;
     module.add_class::<Relay>()?;

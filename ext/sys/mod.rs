@@ -1,11 +1,13 @@
 //! The kernel, behind safe signatures: the only place of the crate with `unsafe`.
 
 pub mod bpf;
+pub mod cgroup;
 pub mod epoll;
 pub mod fd;
 pub mod heap;
 pub mod mem;
 pub mod net;
+pub mod ns;
 pub mod plain;
 pub mod process;
 pub mod time;

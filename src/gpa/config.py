@@ -58,10 +58,13 @@ def _level(value: object) -> str:
     raise ValueError("one of " + ", ".join(LOG_LEVELS))
 
 
-def _guard(value: object) -> str:
-    if value not in GUARDS:
-        raise ValueError("one of " + ", ".join(GUARDS))
-    return str(value)
+def _one_of(*words: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(" or ".join(map(json.dumps, words)))
+        return value
+
+    return check
 
 
 def _integer(low: int, high: int) -> Callable[[object], int]:
@@ -94,7 +97,8 @@ class Config:
     pin_folder: Path = _key("pinFolder", Path("/sys/fs/bpf/gpa"), _absolute_path)
     run_folder: Path = _key("runFolder", Path("/run/gpa"), _absolute_path)
     cgroup_root: Path = _key("cgroupRoot", Path("/sys/fs/cgroup"), _absolute_path)
-    guard: str = _key("guard", "off", _guard)
+    guard: str = _key("guard", "off", _one_of(*GUARDS))
+    network_namespaces: str = _key("networkNamespaces", "all", _one_of("all", "host"))
     monitor_interval: int = _key("monitorIntervalInSeconds", 60, _integer(1, 86_400))
     poll_key_status_interval: int = _key("pollKeyStatusIntervalInSeconds", 15, _integer(1, 3_600))
     max_event_file_count: int = _key("maxEventFileCount", 30, _integer(0, 10_000))

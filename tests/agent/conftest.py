@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,13 @@ import pytest
 import trio
 import trio.testing
 
+from gpa.agent.netns import Opened, Report
 from gpa.errors import GpaError, KeyMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from gpa.agent.nsscan import Home
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,86 @@ class FakeHost:
             await stream.aclose()
 
 
+@dataclass
+class FakeDoor:
+    """Other network namespaces: `homes` by inode number, the cookie is ten times that."""
+
+    log: list[str] = field(default_factory=list)
+    homes: dict[int, Home] = field(default_factory=dict)
+    troubles: dict[str, Exception] = field(default_factory=dict)
+    own: int = 10
+    pids: bool = True
+    watched: list[int] = field(default_factory=list)
+    scans: int = 0
+    ports: dict[int, int] = field(default_factory=dict)
+    told: list[Report] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
+        self._reports, self._mounts = os.eventfd(0, flags), os.eventfd(0, flags)
+
+    def close(self) -> None:
+        os.close(self._reports)
+        os.close(self._mounts)
+
+    def report(self, report: Report) -> None:
+        self.told.append(report)
+        os.eventfd_write(self._reports, 1)
+
+    def mount(self) -> None:
+        os.eventfd_write(self._mounts, 1)
+
+    def watch(self, what: int) -> None:
+        self.watched.append(what)
+
+    def reports_fd(self) -> int:
+        return self._reports
+
+    def reports(self) -> list[Report]:
+        os.eventfd_read(self._reports)
+        told, self.told = self.told, []
+        return told
+
+    def mounts_fd(self) -> int:
+        return self._mounts
+
+    def mounts_seen(self) -> None:
+        os.eventfd_read(self._mounts)
+
+    def scan(self) -> dict[int, Home]:
+        self.scans += 1
+        return dict(self.homes)
+
+    def knows_pids(self) -> bool:
+        return self.pids
+
+    def inum(self, path: str) -> int:
+        for inum, home in self.homes.items():
+            if home.path == path:
+                return inum
+        raise FileNotFoundError(path)
+
+    def open(self, path: str) -> Opened:
+        if path in self.troubles:
+            raise self.troubles[path]
+        cookie = 10 * self.inum(path)
+        self.log.append(f"open {cookie}")
+        made = socket.socket()
+        made.bind(("127.0.0.1", 0))
+        return Opened(cookie, made)
+
+    def lead(self, cookie: int, port: int) -> None:
+        self.log.append(f"lead {cookie}")
+        self.ports[cookie] = port
+
+    def forget(self, cookie: int) -> None:
+        self.log.append(f"forget {cookie}")
+        self.ports.pop(cookie, None)
+
+    def led(self) -> list[int]:
+        return list(self.ports)
+
+
 class FakeRelay:
     """Holds what it is given; `push` makes it wake its reader."""
 
@@ -114,11 +198,14 @@ class FakeRelay:
         self.waiting: list[tuple[int, str, bytes, bool, int | None]] = []
         self.answers: dict[int, tuple[int, Any]] = {}
         self.clock: tuple[int, int] | None = None
+        self.listeners = 0
+        self.door = FakeDoor(self.log)
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._armed = False
 
     def close(self) -> None:
         os.close(self._fd)
+        self.door.close()
 
     def wake(self) -> None:
         if self._armed:
@@ -128,9 +215,14 @@ class FakeRelay:
     def publish(self, snapshot: Any) -> None:
         self.published.append(snapshot)
 
-    def listen(self, fd: int) -> None:
+    def listen(self, fd: int) -> int:
         assert fd >= 0
         self.log.append("listen")
+        self.listeners += 1
+        return self.listeners
+
+    def unlisten(self, listener: int) -> None:
+        self.log.append(f"unlisten {listener}")
 
     def set_records_map(self, fd: int) -> None:
         assert fd == 99

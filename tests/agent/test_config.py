@@ -65,7 +65,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
         (b'{"relayThreads": 2.0}', "whole number from 1 to 64, not 2.0"),
         (b'{"relayThreads": null}', "whole number from 1 to 64, not null"),
         (b'{"fileLogLevel": "Loud"}', "one of Trace, Debug, Info, Warn, Error"),
-        (b'{"guard": "on"}', 'guard must be one of off, cgroup, interfaces, not "on"'),
+        (b'{"guard": "on"}', 'guard must be "off" or "cgroup" or "interfaces", not "on"'),
         (b'{"enableHttpProxyTrace": 1}', "must be true or false, not 1"),
         (b'{"requestBodyBudgetInBytes": 1048576}', "smaller than requestBodyLimitInBytes"),
     ],

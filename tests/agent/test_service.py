@@ -46,10 +46,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
 
 
 class FakeInterception:
-    guard = None
-
-    def __init__(self, log: list[str]) -> None:
-        self.log = log
+    def __init__(self, relay: Any) -> None:
+        self.guard = None
+        self.log = relay.log
+        self.netns = relay.door
         self.modes: dict[Endpoint, Mode] = {}
         self.is_attached = lambda: True
         self.records_map = 99
@@ -105,7 +105,7 @@ class World:
         self.log = self.relay.log
         self.keys = self.fakes.Keys()
         self.policy = FakePolicy()
-        self.interception = FakeInterception(self.log)
+        self.interception = FakeInterception(self.relay)
         self.host = self.fakes.Host(self.answer, self.nursery)
         self.status = {"version": "1.0", "secureChannelState": "WireserverAndImds", "keyGuid": None}
         for name in ("log", "keys"):

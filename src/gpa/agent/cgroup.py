@@ -136,6 +136,16 @@ def folder_in(mount: Mount, cgroup: str) -> Path | None:
     return mount.point / Path(cgroup).relative_to(mount.root)
 
 
+def path_in_hierarchy(cgroup_root: Path) -> str:
+    """As /proc/PID/cgroup writes it, "/" for the whole hierarchy.
+
+    Raises:
+        InterceptionError: it is not on cgroup v2.
+    """
+    mount = _mount_of(cgroup_root)
+    return str(Path(mount.root) / cgroup_root.relative_to(mount.point))
+
+
 def _own_cgroup() -> str:
     try:
         text = Path("/proc/self/cgroup").read_text()

@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Final, Self
 from gpa import _native
 from gpa._native.records import IDENT_SIZE
 from gpa.agent import bpffs, guard, libbpf
+from gpa.agent.cgroup import path_in_hierarchy
 from gpa.agent.neighbours import why_refused
+from gpa.agent.netns import Netns
+from gpa.agent.nsscan import Scope
 from gpa.agent.pins import (
     GUARD,
     GUARDS,
@@ -75,9 +78,12 @@ class Interception:
     Attributes:
         mounted: pinFolder was on no BPF filesystem, so that one had to be mounted on it.
         guard: keeps the guard at the interfaces, where it is wanted there; somebody must run it.
+        netns: other network namespaces.
     """
 
-    def __init__(self, config: Config, obj: libbpf.Object, leaf: Path) -> None:
+    def __init__(
+        self, config: Config, obj: libbpf.Object, *, cgroup_root: Path, leaf: Path
+    ) -> None:
         self._config = config
         self._pins = Pins(config.pin_folder)
         self._object = obj
@@ -86,12 +92,15 @@ class Interception:
         self.guard: guard.InterfaceGuard | None = None
         self._links: dict[str, libbpf.Link] = {}
         self._targets = obj.map("targets", 8, 8)
-        self._netns_port = obj.map("netns_port", 8, 4)
         self._agent = obj.map("agent", 4, AGENT.size)
         self._counters = obj.map("counters", 4, 8)
         self._marks = obj.map("marks", 4, 4)
         self._idents = obj.map("idents", 4, IDENT_SIZE)
         self._guards = obj.map(GUARDS, 4, 4)
+        # The root of the hierarchy has inode 1, that of a container's view has not.
+        everything = cgroup_root.stat().st_ino == 1
+        scope = Scope(path_in_hierarchy(cgroup_root), everything)
+        self.netns = Netns(obj, self._mark, self._bound_netns, scope)
 
     @classmethod
     def attach(
@@ -124,7 +133,7 @@ class Interception:
         try:
             for folder in (pins.maps, pins.links):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self = cls(config, _load(pins.maps), leaf)
+            self = cls(config, _load(pins.maps), cgroup_root=cgroup_root, leaf=leaf)
             self.mounted = mounted
             self._start(cgroup_root, leaf, listener)
         except BaseException as e:
@@ -143,15 +152,14 @@ class Interception:
         # The guard of the port stands before the port is taken: nobody slips in between.
         guards = [name for name in NEIGHBOURHOOD if name.endswith(("bind4", "bind6"))]
         self._attach_all(guards, cgroup_root)
-        cookie = self._netns_cookie()
+        self.netns.own = self._netns_cookie()
         owned = listener()
-        # By descriptor: the listener may be of a cgroup of before, which answers no option of ours.
-        self._marks.set(struct.pack("=i", owned.fileno()), MARK_LISTENER)
+        self._mark(owned)
         for endpoint in Endpoint:
             if self._targets.get(_target(endpoint)) is None:
                 self._targets.set(_target(endpoint), _policy(endpoint, Mode.UNKNOWN))
         port = owned.getsockname()[1]
-        self._netns_port.set(struct.pack("=Q", cookie), struct.pack("=I", port))
+        self.netns.lead(self.netns.own, port)
         self._attach_all([n for n in NEIGHBOURHOOD if n not in guards], cgroup_root)
         self._set_guard(cgroup_root)
         self._pins.remove_others()
@@ -168,7 +176,7 @@ class Interception:
             stub = self._object.program("guard_stub")
             self.guard = guard.InterfaceGuard(self._config.run_folder, stub)
         else:
-            self._guards.delete(bytes(4))
+            self._guards.remove(bytes(4))
             guard.remove(self._config.run_folder)
 
     def _claim(self) -> None:
@@ -187,13 +195,21 @@ class Interception:
         """Cookie of this network namespace: the guard of the port notes it when the agent binds."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-        value = self._agent.get(b"\0" * 4)
-        cookie: int = AGENT.unpack(value)[2] if value else 0
+        cookie = self._bound_netns()
         if not cookie:
             raise InterceptionError(
                 "the programs do not see this process: "
                 "cgroupRoot must be above the cgroup it runs in"
             )
+        return cookie
+
+    def _mark(self, listener: socket.socket) -> None:
+        # By descriptor: the listener may be of a cgroup of before, which answers no option of ours.
+        self._marks.set(struct.pack("=i", listener.fileno()), MARK_LISTENER)
+
+    def _bound_netns(self) -> int:
+        value = self._agent.get(b"\0" * 4)
+        cookie: int = AGENT.unpack(value)[2] if value else 0
         return cookie
 
     def _attach_all(self, names: Iterable[str], cgroup: Path) -> None:
@@ -270,9 +286,9 @@ class Interception:
         for link in self._links.values():
             link.close()
         self._links.clear()
+        self.netns.close()
         for table in (
             self._targets,
-            self._netns_port,
             self._agent,
             self._counters,
             self._marks,

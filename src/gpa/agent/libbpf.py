@@ -26,6 +26,7 @@ ATTACH_TYPES: dict[str, int] = {
     "bind4": lib.BPF_CGROUP_INET4_BIND,
     "bind6": lib.BPF_CGROUP_INET6_BIND,
     "post_bind4": lib.BPF_CGROUP_INET4_POST_BIND,
+    "sock_create": lib.BPF_CGROUP_INET_SOCK_CREATE,
     "sockops": lib.BPF_CGROUP_SOCK_OPS,
     "getsockopt": lib.BPF_CGROUP_GETSOCKOPT,
     "setsockopt": lib.BPF_CGROUP_SETSOCKOPT,
@@ -109,7 +110,7 @@ class Map:
             return None
         return bytes(ffi.buffer(value, self._value_size))
 
-    def delete(self, key: bytes) -> None:
+    def remove(self, key: bytes) -> None:
         """Remove the entry; harmless when there is none."""
         lib.bpf_map_delete_elem(self._fd.number, key)
 
@@ -126,6 +127,41 @@ class Map:
     def close(self) -> None:
         """Close the descriptor; a pinned map lives on."""
         self._fd.close()
+
+
+class Ring:
+    """A ring buffer of records of one size, read by one thread."""
+
+    def __init__(self, fd: Fd, size: int) -> None:
+        """Map it into memory.
+
+        Raises:
+            BpfError: there is no memory.
+        """
+        self._fd = fd
+        self._size = size
+        self._ring: Any = lib.gpa_ring_open(fd.number)
+        if self._ring == ffi.NULL:
+            fd.close()
+            raise BpfError("opening a ring buffer", ffi.errno)
+
+    def fileno(self) -> int:
+        """Readable while there is something to take."""
+        return self._fd.number
+
+    def take(self, most: int) -> list[bytes]:
+        """The oldest records, at most so many."""
+        out = ffi.new("char[]", self._size * most)
+        taken = _check("reading a ring", lib.gpa_ring_take(self._ring, out, self._size, most))
+        data = bytes(ffi.buffer(out, self._size * taken))
+        return [data[at : at + self._size] for at in range(0, len(data), self._size)]
+
+    def close(self) -> None:
+        """Unmap it; a pinned one lives on. Harmless when repeated."""
+        if self._ring != ffi.NULL:
+            lib.ring_buffer__free(self._ring)
+            self._ring = ffi.NULL
+            self._fd.close()
 
 
 class Link:
@@ -262,9 +298,15 @@ class Object:
 
     def map(self, name: str, key_size: int, value_size: int) -> Map:
         """A map by name, with a descriptor of its own."""
+        return Map(self._map_fd(name), key_size, value_size)
+
+    def ring(self, name: str, size: int) -> Ring:
+        """A ring buffer by name, with a descriptor of its own."""
+        return Ring(self._map_fd(name), size)
+
+    def _map_fd(self, name: str) -> Fd:
         entry = lib.bpf_object__find_map_by_name(self._object, name.encode())
-        fd = _check(f"finding {name}", lib.bpf_map__fd(entry))
-        return Map(Fd(os.dup(fd)), key_size, value_size)
+        return Fd(os.dup(_check(f"finding {name}", lib.bpf_map__fd(entry))))
 
     def close(self) -> None:
         """Free it; what is attached or pinned stays."""

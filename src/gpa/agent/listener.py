@@ -111,23 +111,45 @@ def open_listener(address: tuple[str, int] = LISTEN_ADDRESS) -> socket.socket:
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
+        own_port(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def own_port(
+    sock: socket.socket,
+    address: tuple[str, int],
+    tables: Callable[[], Path] = lambda: Path("/proc/net"),
+) -> None:
+    """Bind a socket and listen on it.
+
+    Args:
+        sock: new.
+        address: where to.
+        tables: finds `/proc/PID/net` of a process in the socket's network namespace.
+
+    Raises:
+        PortTakenError: somebody else has the port; the message names them.
+        CannotCreateError: it cannot be had for another reason.
+    """
+    try:
         # Connections of the run before, in TIME_WAIT, must not keep the port.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
-        sock.close()
         where = f"{address[0]}:{address[1]}"
         if error.errno != errno.EADDRINUSE:
             raise CannotCreateError(f"cannot listen on {where}: {error.strerror}") from error
-        raise PortTakenError(f"{where} is taken by {port_holder(address[1])}") from error
-    return sock
+        raise PortTakenError(f"{where} is taken by {port_holder(address[1], tables())}") from error
 
 
-def port_holder(port: int, proc: Path = Path("/proc")) -> str:
-    """Who listens on the port here, in words; best effort."""
-    inodes = _listening_inodes(proc, port)
+def port_holder(port: int, tables: Path = Path("/proc/net"), proc: Path = Path("/proc")) -> str:
+    """Who listens on the port there, in words; best effort."""
+    inodes = _listening_inodes(tables, port)
     if not inodes:
         return "somebody outside of what this process can see"
     wanted = {f"socket:[{inode}]" for inode in inodes}
@@ -144,11 +166,11 @@ def port_holder(port: int, proc: Path = Path("/proc")) -> str:
     return "a process that cannot be seen from here"
 
 
-def _listening_inodes(proc: Path, port: int) -> set[str]:
+def _listening_inodes(tables: Path, port: int) -> set[str]:
     inodes = set()
     for table in ("tcp", "tcp6"):
         try:
-            lines = (proc / "net" / table).read_text().splitlines()[1:]
+            lines = (tables / table).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:

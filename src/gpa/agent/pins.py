@@ -29,6 +29,7 @@ NEIGHBOURHOOD: Final = (
     "bind6",
     "post_bind4",
     "sockops",
+    "sock_create",
     "getpeername4",
     "getpeername6",
     "connect6",
@@ -93,7 +94,7 @@ def detach(config: Config) -> list[str]:
     for version in folder.glob("v*"):
         guards = libbpf.pinned_map(version / "maps" / GUARDS, 4, 4)
         if guards is not None:
-            guards.delete(bytes(4))
+            guards.remove(bytes(4))
             guards.close()
     removed += guard.remove(config.run_folder)
     for version in sorted(folder.glob("v*")):

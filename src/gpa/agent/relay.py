@@ -33,8 +33,11 @@ class Question(NamedTuple):
 class Relay(Protocol):
     """`gpa._native.Relay`."""
 
-    def listen(self, fd: int) -> None:
-        """Accept on a listening socket; the descriptor is duplicated."""
+    def listen(self, fd: int) -> int:
+        """Accept on a listening socket; the descriptor is duplicated. A name for `unlisten`."""
+
+    def unlisten(self, listener: int) -> None:
+        """Accept on it no more and close the duplicate; connections made through it stay."""
 
     def set_records_map(self, fd: int) -> None:
         """Ask this map who is calling where a socket does not answer; duplicated."""

@@ -25,6 +25,7 @@ from gpa.agent.host import HostChannel, LatchShell
 from gpa.agent.limits import Limits
 from gpa.agent.listener import Door
 from gpa.agent.local import LocalEndpoints
+from gpa.agent.namespaces import Namespaces
 from gpa.agent.older import Older
 from gpa.agent.provisioning import LIMIT, Provisioning
 from gpa.agent.reports import Reports
@@ -37,7 +38,6 @@ from gpa.errors import GpaError, PortTakenError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gpa.agent.audit import Pieces
     from gpa.agent.latch import Key
     from gpa.agent.log import Log
     from gpa.agent.rules import Compiled
@@ -100,6 +100,7 @@ class Agent:
         self._local = LocalEndpoints(tools.relay, tools.decode_caller, self)
         self._interception: Interception | None = None
         self._door = Door(tools.listener, notifier)
+        self._namespaces = Namespaces(config.network_namespaces, tools.relay, log)
         self._nudge = trio.Event()
         self._publishing = trio.Lock()
         self._looked_again = -LOOK_AGAIN
@@ -122,9 +123,10 @@ class Agent:
                     nursery.start_soon(self._obey, signals, nursery.cancel_scope)
                     nursery.start_soon(self._watch_provisioning)
                     await self._publish()
-                    await self._attach()
-                    if self._interception is not None and self._interception.guard is not None:
-                        nursery.start_soon(self._interception.guard.watch, self._log)
+                    interception = await self._attach()
+                    if interception.guard is not None:
+                        nursery.start_soon(interception.guard.watch, self._log)
+                    nursery.start_soon(self._namespaces.run, interception.netns)
                     nursery.start_soon(self._poll)
                     nursery.start_soon(self._monitor)
                     nursery.start_soon(self._take)
@@ -161,9 +163,8 @@ class Agent:
 
     # Start.
 
-    async def _attach(self) -> None:
-        """Own the listener and redirect to it; a taken port is tried again, and nothing
-        attached."""
+    async def _attach(self) -> Interception:
+        """Own the listener and redirect to it; a taken port is tried again, nothing attached."""
         pause = PORT_RETRY_FIRST
         while True:
             try:
@@ -191,6 +192,7 @@ class Agent:
         self._log.info(f"version {self._version}, listening on {address}, interception attached")
         self._notifier.ready(f"listening on {address}, waiting for the host")
         await self._older.end(self.modes)
+        return self._interception
 
     # Tasks.
 
@@ -273,13 +275,12 @@ class Agent:
         data = relay.take_records(rows.AT_ONCE)
         if data:
             # Taken and written in one thread: a burst of batches is one wake-up.
-            batches = rows.batches(data, relay.take_records, self._split)
+            batches = rows.batches(
+                data, relay.take_records, lambda d: self._tools.split(d, self._auditor.rule_words)
+            )
             await self._reports.audit(self._auditor, batches)
             await self._look_again()
         return asked or bool(data)
-
-    def _split(self, data: bytes) -> Pieces:
-        return self._tools.split(data, self._auditor.rule_words)
 
     async def _look_again(self) -> None:
         """A program installed a moment ago is not refused until the next poll."""
@@ -314,6 +315,7 @@ class Agent:
         if now == self._in_force:
             return
         self._epoch += 1
+        self._namespaces.set_modes(modes)
         # Names first: a record of the new epoch may come at once.
         self._auditor.epochs.add(self._epoch, compiled.names)
         self._tools.relay.publish(self._snapshot(compiled, modes, key))
@@ -380,6 +382,7 @@ class Agent:
                 pass
             await trio.to_thread.run_sync(interception.leave if stays else interception.release)
         await trio.to_thread.run_sync(relay.stop)
+        self._namespaces.close()
         self._door.close(forget=not stays)
         if interception is not None:
             words = (

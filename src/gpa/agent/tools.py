@@ -19,10 +19,58 @@ if TYPE_CHECKING:
     from gpa.agent.audit import Pieces, RuleWords
     from gpa.agent.guard import InterfaceGuard
     from gpa.agent.host import KeyStore
+    from gpa.agent.netns import Opened, Report
+    from gpa.agent.nsscan import Home
     from gpa.agent.older import Outcome
     from gpa.agent.relay import Relay
     from gpa.agent.rules import Policy
     from gpa.endpoints import Endpoint, Mode
+
+
+class NamespaceDoor(Protocol):
+    """Other network namespaces; `gpa.agent.netns` is the real one.
+
+    Attributes:
+        own: cookie of our own.
+    """
+
+    own: int
+
+    def watch(self, what: int) -> None:
+        """What is reported from now on."""
+
+    def reports_fd(self) -> int:
+        """Readable while there are reports."""
+
+    def reports(self) -> list[Report]:
+        """The oldest, a few."""
+
+    def mounts_fd(self) -> int:
+        """Readable when mounts have changed since `mounts_seen`."""
+
+    def mounts_seen(self) -> None:
+        """Changes so far are known."""
+
+    def scan(self) -> dict[int, Home]:
+        """Those that there are, by inode number; blocking."""
+
+    def knows_pids(self) -> bool:
+        """Whether process ids in reports mean something here."""
+
+    def inum(self, path: str) -> int:
+        """Inode number of the namespace behind a path; 0 for our own."""
+
+    def open(self, path: str) -> Opened:
+        """A listening socket there."""
+
+    def lead(self, cookie: int, port: int) -> None:
+        """Connects there go to that port from now on."""
+
+    def forget(self, cookie: int) -> None:
+        """They do no more."""
+
+    def led(self) -> list[int]:
+        """Those whose connects are led somewhere, ours left out."""
 
 
 class Interception(Protocol):
@@ -31,6 +79,10 @@ class Interception(Protocol):
     @property
     def guard(self) -> InterfaceGuard | None:
         """The guard at the interfaces, to be run while the agent lives."""
+
+    @property
+    def netns(self) -> NamespaceDoor:
+        """Other network namespaces."""
 
     def set_modes(self, modes: Mapping[Endpoint, Mode]) -> None:
         """Tell connect() what holds for each endpoint."""

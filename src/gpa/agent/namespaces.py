@@ -1,0 +1,244 @@
+"""Listeners in other network namespaces: opened when the first socket is made there, closed when
+nothing but the listener keeps the namespace alive.
+
+127.0.0.1 is another loopback in each namespace, so connects there need a listener there. The kernel
+half reports a namespace without one (bpf/namespaces.h), mounts tell of those that get a name; what
+was there before us is found once. While foreign namespaces are served, /proc is looked through each
+`CHECK` seconds for those whose last process has gone: the one thing nobody tells us.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from gpa.agent import netns
+from gpa.agent.log import one_line
+from gpa.agent.nsledger import MAX_NAMESPACES, Ledger, Pace, Served
+from gpa.endpoints import Mode
+from gpa.errors import GpaError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from gpa.agent.log import Log
+    from gpa.agent.netns import Report
+    from gpa.agent.relay import Relay
+    from gpa.agent.tools import NamespaceDoor
+    from gpa.endpoints import Endpoint
+
+CHECK: Final = 30.0
+"""Seconds between two looks for namespaces whose last process has gone."""
+
+SETTLE: Final = 0.2
+"""Seconds between two looks, whatever happens; and those that connects on their way get when a
+listener is closed that could be used."""
+
+WORDS: Final = {
+    netns.REFUSED: "was refused",
+    netns.PASSED: "was left alone",
+    netns.WAITS: "waits in vain",
+}
+"""What the kernel half did with a connect."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket in another namespace.
+
+    Attributes:
+        socket: ours, and so to be closed by us.
+        id: the relay's name for it.
+    """
+
+    socket: socket.socket
+    id: int
+
+
+class Namespaces:
+    """The policy and its tasks.
+
+    Attributes:
+        listeners: by cookie of the namespace: the one place that owns them.
+    """
+
+    def __init__(
+        self, choice: str, relay: Relay, log: Log, *, most: int = MAX_NAMESPACES - 1
+    ) -> None:
+        """Nothing is opened before `run`.
+
+        Args:
+            choice: `networkNamespaces`: "all", or "host" for our own only.
+            relay: serves the listeners.
+            log: for people.
+            most: bound of namespaces beside our own.
+        """
+        self.listeners: dict[int, Listener] = {}
+        self._all = choice == "all"
+        self._relay = relay
+        self._log = log
+        self._ledger = Ledger(most)
+        self._pace = Pace()
+        self._door: NamespaceDoor | None = None
+        self._protecting = True
+        self._look = trio.Event()
+        self._sleep = trio.CancelScope()
+
+    def set_modes(self, modes: Mapping[Endpoint, Mode]) -> None:
+        """What holds for the endpoints: where all are disabled nobody needs a listener."""
+        protecting = any(mode is not Mode.DISABLED for mode in modes.values())
+        if protecting != self._protecting:
+            self._protecting = protecting
+            self._look.set()
+
+    async def run(self, door: NamespaceDoor) -> None:
+        """Serve other namespaces until cancelled; the listeners stay until `close`."""
+        self._door = door
+        # Of an agent before us: its listeners are gone.
+        for cookie in door.led():
+            if cookie not in self.listeners:
+                door.forget(cookie)
+        if self._all and not door.knows_pids():
+            self._log.warn(
+                "this process is not in the initial pid namespace: the first connect in a network"
+                " namespace is refused, and only namespaces of processes seen from here are served"
+            )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep, door)
+            nursery.start_soon(self._hear, door)
+            nursery.start_soon(self._follow_mounts, door)
+
+    def close(self) -> None:
+        """Close the listeners; what led to them is the caller's to take away, or refuses."""
+        for cookie in list(self.listeners):
+            self._close(cookie)
+
+    # Tasks.
+
+    async def _hear(self, door: NamespaceDoor) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(door.reports_fd())
+            for report in door.reports():
+                self._on_report(door, report)
+
+    async def _follow_mounts(self, door: NamespaceDoor) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(door.mounts_fd())
+            door.mounts_seen()
+            self._look.set()
+
+    async def _keep(self, door: NamespaceDoor) -> None:
+        while True:
+            self._look = trio.Event()
+            if self._all and self._protecting:
+                door.watch(netns.WATCH_SOCKETS)
+                await self._look_through(door)
+            else:
+                door.watch(netns.WATCH_CONNECTS if self._protecting else netns.WATCH_NOTHING)
+                await self._withdraw(door)
+            await trio.sleep(SETTLE)
+            check = trio.current_time() + CHECK if self.listeners else float("inf")
+            with trio.CancelScope(deadline=min(check, self._ledger.next_try())) as self._sleep:
+                await self._look.wait()
+
+    async def _look_through(self, door: NamespaceDoor) -> None:
+        before = self._ledger.cookies()
+        homes = await trio.to_thread.run_sync(door.scan)
+        for cookie in self._ledger.gone(homes, before):
+            door.forget(cookie)
+            self._close(cookie)
+        for inum, home in self._ledger.missing(homes):
+            if why := self._serve(door, home.path, home.uid):
+                self._say(inum, f"network namespace net:[{inum}] is not served: {why}")
+
+    async def _withdraw(self, door: NamespaceDoor) -> None:
+        """Nobody is led to them any more; who was on the way still gets in."""
+        if not self.listeners:
+            return
+        for cookie in self.listeners:
+            door.forget(cookie)
+        await trio.sleep(SETTLE)
+        self.close()
+
+    # Decisions, carried out.
+
+    def _on_report(self, door: NamespaceDoor, report: Report) -> None:
+        if not self._protecting:
+            return
+        why = self._answer(door, report)
+        if report.kind == netns.SEEN or (report.kind == netns.WAITS and not why):
+            return
+        what = WORDS[report.kind]
+        who = f"pid {report.tgid} ({one_line(report.comm, 16)}, uid {report.uid})"
+        self._say(
+            (report.cookie, what),
+            f"a connect of {who} in network namespace {report.cookie} {what}: {why}",
+        )
+
+    def _answer(self, door: NamespaceDoor, report: Report) -> str:
+        """Open a listener where one is wanted; why the one who was reported had none, in words."""
+        if not self._all:
+            return "networkNamespaces is host"
+        if report.cookie not in self._ledger and report.cookie != door.own:
+            if not door.knows_pids():
+                self._look.set()
+            elif why := self._serve(door, f"/proc/{report.tid}/ns/net", report.uid):
+                return why
+            elif report.cookie not in self._ledger:
+                return "its process is in another namespace by now"
+        return "" if report.kind == netns.WAITS else "it came before the listener"
+
+    def _serve(self, door: NamespaceDoor, path: str, uid: int) -> str:
+        """Have a listener in that namespace; why it has none, in words."""
+        now = trio.current_time()
+        try:
+            inum = door.inum(path)
+        except OSError:
+            self._look.set()  # there may be others
+            return "its process has ended"
+        if not inum or self._ledger.has(inum):
+            return ""
+        if objection := self._ledger.objection(inum, uid, now):
+            return objection
+        try:
+            self._listen(door, path, Served(inum, uid))
+        except (OSError, GpaError) as error:
+            why = str(error)
+            self._ledger.fail(inum, why, now)
+            self._wake_by(self._ledger.next_try())
+            return why
+        self._wake_by(now + CHECK)
+        return ""
+
+    def _listen(self, door: NamespaceDoor, path: str, served: Served) -> None:
+        cookie, sock = door.open(path)
+        try:
+            port = sock.getsockname()[1]
+            number = self._relay.listen(sock.fileno())
+            try:
+                # Last: nobody is led to what does not serve.
+                door.lead(cookie, port)
+            except BaseException:
+                self._relay.unlisten(number)
+                raise
+        except BaseException:
+            sock.close()
+            raise
+        self.listeners[cookie] = Listener(sock, number)
+        self._ledger.add(cookie, served)
+
+    def _close(self, cookie: int) -> None:
+        listener = self.listeners.pop(cookie)
+        self._ledger.remove(cookie)
+        self._relay.unlisten(listener.id)
+        listener.socket.close()
+
+    def _wake_by(self, at: float) -> None:
+        self._sleep.deadline = min(self._sleep.deadline, at)
+
+    def _say(self, key: object, text: str) -> None:
+        if line := self._pace.line(key, text, trio.current_time()):
+            self._log.warn(line)
