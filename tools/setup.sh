@@ -53,12 +53,12 @@ sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").is_file(
         libelf) has_header libelf.h ;;
         zlib) has_header zlib.h ;;
         kernel-headers) has_header linux/bpf.h ;;
-        ip) PATH="$PATH:/usr/sbin:/sbin" command -v ip >/dev/null 2>&1 ;;
+        ip | tc) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;; # tc: the tests of the guard
         curl) command -v curl >/dev/null 2>&1 ;; # a scene of the demo
     esac
 }
 
-NEEDS='venv python-headers compiler libc-headers make pkg-config clang libelf zlib kernel-headers ip curl'
+NEEDS='venv python-headers compiler libc-headers make pkg-config clang libelf zlib kernel-headers ip tc curl'
 
 # The package that brings a need: package MANAGER NEED.
 package() {
@@ -81,8 +81,9 @@ package() {
         *:zlib) echo zlib-devel ;;
         zypper:kernel-headers) echo linux-glibc-devel ;;
         *:kernel-headers) echo kernel-headers ;;
-        dnf:ip | tdnf:ip) echo iproute ;;
-        *:ip) echo iproute2 ;;
+        dnf:tc) echo iproute-tc ;;
+        dnf:ip | tdnf:ip | tdnf:tc) echo iproute ;;
+        *:ip | *:tc) echo iproute2 ;;
         tdnf:compiler) echo gcc binutils ;;
         *:compiler) echo gcc ;;
         *) echo "$2" ;;

@@ -11,7 +11,7 @@ import pytest
 from tests.kernel.conftest import PYTHON, Interceptor
 
 from gpa.demo import network
-from gpa.demo.lab import HOST, VM, Lab
+from gpa.demo.lab import AROUND, GUEST, HOST, VM, Lab, Place
 from gpa.demo.machine import tool
 
 if TYPE_CHECKING:
@@ -129,10 +129,12 @@ def dropped(interceptor: Interceptor) -> int:
     return interceptor.counters()["dropped_around"]
 
 
-def hold(lab: Lab, family: str, address: str, port: int, seconds: float) -> subprocess.Popen[str]:
+def hold(
+    lab: Lab, family: str, address: str, port: int, seconds: float, place: Place = VM
+) -> subprocess.Popen[str]:
     """A process with a connection; it sends at each `tell`."""
     argv = [PYTHON, "-I", "-S", "-c", HOLD, family, address, str(port), str(seconds)]
-    process = lab.spawn(1000, 1000, argv, place=VM, stdin=subprocess.PIPE)
+    process = lab.spawn(1000, 1000, argv, place=place, stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == "connected\n"
     return process
@@ -168,6 +170,15 @@ def test_flags_hidden_in_a_second_fragment_help_nobody(guarded: Interceptor, lab
 def test_packet_sockets_pass_the_cgroups(guarded: Interceptor, lab: Lab) -> None:
     """As docs/guard.md says: only the guard at the interfaces sees them."""
     assert speak_by_hand(lab, "packet", *IMDS)["answer"] == "?"
+
+
+@pytest.mark.parametrize("place", [AROUND, GUEST], ids=["around", "guest"])
+def test_who_is_outside_passes_the_cgroups(guarded: Interceptor, lab: Lab, place: Place) -> None:
+    """The same."""
+    outside = hold(lab, "AF_INET", *IMDS, 5.0, place)
+    assert tell(outside, "send") == "heard"
+    outside.kill()
+    outside.wait()
 
 
 @pytest.mark.parametrize(
