@@ -321,6 +321,7 @@ class Agent:
         self._tools.relay.publish(self._snapshot(compiled, modes, key))
         if self._interception is not None:
             self._interception.set_modes(modes)
+            await self._older.end(modes)
         before, self._compiled, self._in_force = self._compiled, compiled, now
         for trouble in compiled.troubles:
             if before is None or trouble not in before.troubles:
@@ -328,8 +329,6 @@ class Agent:
         if before is None or before.document != compiled.document:
             await self._reports.rules(compiled.document)
         self._log.info(f"epoch {self._epoch} in force: {self._latch.state}")
-        if self._interception is not None:
-            await self._older.end(modes)
 
     def _snapshot(self, compiled: Compiled, modes: Mapping[Endpoint, Mode], key: Key | None) -> Any:
         try:
