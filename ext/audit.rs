@@ -83,3 +83,6 @@ const _: () = assert!(std::mem::offset_of!(AuditRow, privilege) == 306);
 const _: () = assert!(std::mem::offset_of!(AuditRow, target_len) == 314);
 const _: () = assert!(std::mem::offset_of!(AuditRow, method) == 320);
 const _: () = assert!(std::mem::offset_of!(AuditRow, target) == 328);
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,5 @@ pub mod relay;
 pub mod sign;
 pub mod sys;
 
-#[cfg(test)]
-mod layout_tests;
 #[cfg(feature = "extension")]
 mod python;

@@ -153,7 +153,6 @@ cdef void put_row(Line *line, Stamp *stamp, const gpa_audit *row, bytes endpoint
                   tuple harmless) except *:
     """As `allowed_line` of gpa/agent/audit.py, which writes what stays not whole; a test compares."""
     cdef const gpa_ident *caller = &row.caller
-    cdef size_t named = length(caller.exe_name, GPA_EXE_NAME_LEN) if caller.flags & GPA_EXE_NAME else 0
     put_text(line, '{"time":"')
     put_time(line, stamp, row.unix_ns)
     put_text(line, '","id":"d-')
@@ -179,10 +178,7 @@ cdef void put_row(Line *line, Stamp *stamp, const gpa_audit *row, bytes endpoint
     put_text(line, ',"pid":')
     put_number(line, caller.tgid)
     put_text(line, ',"exe":"')
-    if named:
-        put_plain(line, caller.exe_name, named)
-    else:
-        put_plain(line, caller.comm, length(caller.comm, GPA_COMM_LEN))
+    put_plain(line, caller.exe_name, length(caller.exe_name, GPA_EXE_NAME_LEN))
     put_text(line, '"}\n')
 
 
@@ -215,7 +211,7 @@ cdef bint judged_alike(const gpa_audit *a, const gpa_audit *b) noexcept:
 
 def split(const uint8_t[::1] data not None, rule_words not None, *, tuple endpoints not None, dict reasons not None,
           tuple harmless not None, Py_ssize_t limit):
-    """Rows of `struct gpa_audit`, oldest first: lines of the audit file where a known caller was plainly allowed, else
+    """Rows of `struct gpa_audit`, oldest first: lines of the audit file where a known program was plainly allowed, else
     dictionaries as `decode` gives them; and how often each (uid, endpoint, status, tgid, start) stands in the lines.
 
     `rule_words(epoch, endpoint, privilege, role, identity)` gives the members that name what matched, as bytes with a
@@ -242,7 +238,8 @@ def split(const uint8_t[::1] data not None, rule_words not None, *, tuple endpoi
     try:
         for number in range(rows):
             memcpy(&row, &data[number * <Py_ssize_t>sizeof(gpa_audit)], sizeof(gpa_audit))
-            line.whole = row.decision == 0 and row.caller.connect_ns and row.endpoint < len(endpoints)
+            line.whole = (row.decision == 0 and row.caller.connect_ns and row.caller.flags & GPA_EXE_NAME
+                          and row.endpoint < len(endpoints))
             reason = reasons.get(row.reason) if line.whole else None
             if reason is not None:
                 if rule is None or not judged_alike(&row, &judged):

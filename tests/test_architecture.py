@@ -174,7 +174,6 @@ PARTS: dict[str, set[str]] = {
     "error": set(),
     "caller": {"error"},
     "audit": {"caller", "error"},
-    "layout_tests": {"audit", "caller"},
     "http": {"caller", "error", "sign"},
     "policy": {"caller", "error", "http", "sign"},
     "sign": {"http", "sys"},

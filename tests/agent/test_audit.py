@@ -101,6 +101,13 @@ def test_an_allowed_request_is_one_short_line(auditor: Auditor) -> None:
     assert connections == b""
 
 
+def test_the_threads_name_is_not_told_for_that_of_a_program(auditor: Auditor) -> None:
+    """It is chosen by whoever has it."""
+    audit, _ = auditor.lines([row(caller=CALLER | {"exe_name": None, "comm": "curl"})])
+    assert json.loads(audit)["exe"] is None
+    assert json.loads(audit)["comm"] == "curl"
+
+
 def test_a_denied_request_is_told_in_full_in_both_files(auditor: Auditor) -> None:
     audit, connections = auditor.lines([row(decision=2, reason=21, status=403, signed=False)])
     record = json.loads(audit)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.attacks.attacker import IMDS, head
-from tests.attacks.conftest import NAMED, TOKEN
+from tests.attacks.conftest import NAMED, TOKEN, eventually
+from tests.kernel.conftest import PYTHON
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.attacks.conftest import Stand
 
 pytestmark = pytest.mark.kernel
 
 ATTACKER = 4001
+PYTHON_FILE = Path(PYTHON).resolve()
 UNSUPPORTED = 77
 """Exit code of borrow.c."""
 
@@ -34,6 +35,40 @@ with socket.socket(fileno=int(sys.argv[1])) as connection:
 allowed, target = ARGUMENTS
 words = [str(connection.fileno()), head(target).decode(), allowed]
 os.execv(allowed, [allowed, "-I", "-S", "-c", code, *words])
+"""
+
+# Root only lends a hand: who waits long enough gets the pid again anyway.
+PID_REUSE = """
+allowed, target, uid = ARGUMENTS[0], ARGUMENTS[1], int(ARGUMENTS[2])
+for _ in range(20):
+    mine, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        become(uid)
+        connection = connected()
+        socket.send_fds(theirs, [b"x"], [connection.fileno()])
+        os._exit(0)
+    _, (fd,), _, _ = socket.recv_fds(mine, 1, 1)
+    os.waitpid(pid, 0)
+    try:
+        again = fork_as(pid)
+    except OSError:
+        os.close(fd)  # taken by somebody else: again
+        continue
+    if again == 0:
+        become(uid)
+        os.execv(allowed, [allowed, "-I", "-S", "-c", "import time; time.sleep(20)"])
+    break
+said = ""
+for _ in until(5):
+    if said == allowed:
+        break
+    said = os.readlink(f"/proc/{pid}/exe")
+become(uid)
+with socket.socket(fileno=fd) as connection:
+    connection.settimeout(SECONDS)
+    tell([again == pid, said == allowed, ask(connection, target), pid])
+os.kill(pid, signal.SIGKILL)
 """
 
 BIND_MOUNT = """
@@ -65,6 +100,17 @@ def test_the_rule_holds_for_the_program(stand: Stand) -> None:
 def test_exec_after_connect(stand: Stand, target: str) -> None:
     """Who connected, and not what the process became."""
     assert stand.attack(ATTACKER, EXEC_RACE, stand.allowed, target) == 403
+
+
+@pytest.mark.parametrize("target", [TOKEN, NAMED])
+def test_pid_of_who_connected_is_given_to_the_allowed_program(stand: Stand, target: str) -> None:
+    """/proc/PID/exe says the allowed program; neither the decision nor the record believes it."""
+    again, said, status, pid = stand.attack(0, PID_REUSE, stand.allowed, target, ATTACKER)
+    assert (again, said) == (True, True), "the attack was never made"
+    assert status == 403
+    (record,) = eventually(lambda: [r for r in stand.audited(target[:20]) if r.get("pid") == pid])
+    assert (record["uid"], record["exe"]) == (ATTACKER, PYTHON_FILE.name)
+    assert record.get("path") != str(stand.allowed)
 
 
 @pytest.mark.parametrize("target", [TOKEN, NAMED])

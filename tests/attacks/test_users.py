@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.attacks.conftest import INSTANCE, eventually
+from tests.kernel.conftest import PYTHON
 
 from gpa.demo.lab import AROUND, Place
 
@@ -129,6 +132,20 @@ def test_setuid_program_is_nobody(stand: Stand, mark: str, uid: int, euid: int) 
     assert claims(stand, mark) == [False]
     assert stand.attack(0, IMDS, FOR_ROOT) == 200
     assert stand.attack(uid, IMDS, FOR_ROOT, gid=ATTACKER, euid=euid) == 403
+
+
+def test_program_with_the_setuid_bit_is_nobody(stand: Stand, mark: str) -> None:
+    """A real one: the attacker executes a file of root's, and is effectively root."""
+    assert not os.statvfs(stand.lab.programs).f_flag & os.ST_NOSUID
+    program = stand.lab.add_program("setuid-tool", Path(PYTHON).resolve())
+    program.chmod(0o4755)
+    code = "tell([os.getuid(), os.geteuid(), *map(attempt, ARGUMENTS[:2])," + (
+        " attempt(ARGUMENTS[2], WIRESERVER), attempt('/gpa-aggregated-status', LISTENER)])"
+    )
+    targets = [f"{INSTANCE}&m={mark}", FOR_ROOT, GOAL_STATE]
+    told = stand.attack(ATTACKER, code, *targets, program=program)
+    assert told == [ATTACKER, 0, 200, 403, 403, 403]
+    assert claims(stand, mark) == [False]
 
 
 @pytest.mark.parametrize(("to", "status"), [("listener", 421), ("wireserver", 403)])

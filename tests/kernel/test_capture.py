@@ -51,6 +51,15 @@ def test_way_of_connecting(interceptor: Interceptor, way: str) -> None:
     assert told["local"][0] == mapped + "127.0.0.1"
 
 
+@pytest.mark.parametrize(("way", "uid"), [("inline", 1234), ("async", 1234), ("sqpoll", 0)])
+def test_ring_that_root_made_before_it_gave_up_root(
+    interceptor: Interceptor, way: str, uid: int
+) -> None:
+    """Who asks the kernel; a ring with a thread of its own works as who made it, by design."""
+    who = interceptor.who(way, *IMDS, 1234, uid=0, gid=0)
+    assert (who["uid"], who["euid"]) == (uid, uid)
+
+
 def test_second_connect_of_a_socket_has_a_record_of_its_own(interceptor: Interceptor) -> None:
     told = interceptor.call("twice", *IMDS, uid=1234)
     assert told["peer"] == list(WIRESERVER), told

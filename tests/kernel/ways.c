@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connects by what Python has no words for: `ways WAY ADDRESS PORT`.
+ * Connects by what Python has no words for: `ways WAY ADDRESS PORT [UID]`.
  *
+ *	plain                 itself
  *	inline async sqpoll   io_uring: in the call, by a worker, by the ring's own thread
  *	vfork files           a child that shares our memory, or memory and descriptors: it connects what we use
  *
- * Says what caller.py says: `local`, `peer`, `pid` (of who connected) or `error`. Needs Linux 5.11 for sqpoll.
+ * With a UID it becomes that user when the ring is there. Says what caller.py says: `local`, `peer`, `pid` (of who connected) or `error`. Needs Linux 5.11 for sqpoll.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,6 +27,7 @@
 
 static struct sockaddr_in to = { .sin_family = AF_INET };
 static int made, result;
+static uid_t uid;
 
 static void *map_ring(int ring, size_t size, long offset)
 {
@@ -46,7 +48,7 @@ static int by_ring(unsigned int setup, unsigned char flags)
 	struct io_uring_cqe *cqe;
 	char *sq, *cq;
 
-	if (ring < 0)
+	if (ring < 0 || (uid && setresuid(uid, uid, uid)))
 		return -errno;
 	sq = map_ring(ring, p.sq_off.array + p.sq_entries * sizeof(*array), IORING_OFF_SQ_RING);
 	cq = map_ring(ring, p.cq_off.cqes + p.cq_entries * sizeof(*cqe), IORING_OFF_CQ_RING);
@@ -107,11 +109,14 @@ int main(int argc, char **argv)
 {
 	pid_t who = getpid();
 
-	if (argc != 4 || inet_pton(AF_INET, argv[2], &to.sin_addr) != 1)
+	if (argc < 4 || argc > 5 || inet_pton(AF_INET, argv[2], &to.sin_addr) != 1)
 		return 3;
 	to.sin_port = htons(atoi(argv[3]));
+	uid = argc == 5 ? atoi(argv[4]) : 0;
 	made = socket(AF_INET, SOCK_STREAM, 0);
-	if (!strcmp(argv[1], "inline"))
+	if (!strcmp(argv[1], "plain"))
+		connect_there(0);
+	else if (!strcmp(argv[1], "inline"))
 		result = by_ring(0, 0);
 	else if (!strcmp(argv[1], "async"))
 		result = by_ring(0, IOSQE_ASYNC);

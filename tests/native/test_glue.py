@@ -193,7 +193,7 @@ def test_rows_are_whole() -> None:
 
 
 def test_a_caller_is_read_from_where_the_header_puts_it() -> None:
-    """Each field has a value of its own; ext/layout_tests.rs compares what Rust reads."""
+    """Each field has a value of its own; ext/audit/tests.rs compares what Rust reads."""
     header = (Path(__file__).parents[2] / "bpf" / "record.h").read_text()
     body = header.partition("struct gpa_ident {")[2].partition("\n};")[0]
     kinds = {"__u64": "Q", "__s64": "q", "__u32": "I", "__u16": "H", "char": "s"}

@@ -35,6 +35,9 @@ ALLOWED_BYTES: Final = 400
 NAME_LIMIT: Final = 128
 """Characters of a rule's name in a full record; of a short one, a quarter."""
 
+CUT: Final = ("target", "exe", "comm", "privilege", "role", "identity")
+"""What an allowed request's line may lose parts of."""
+
 EPOCHS_KEPT: Final = 16
 """Records lag behind by parts of a second; rules do not change sixteen times in it."""
 
@@ -136,7 +139,9 @@ def short_record(row: AuditRow, rule: Mapping[str, str]) -> dict[str, Any]:
     if caller is not None:
         record["uid"] = caller["uid"]
         record["pid"] = caller["tgid"]
-        record["exe"] = caller["exe_name"] or caller["comm"]
+        record["exe"] = caller["exe_name"]
+        if caller["exe_name"] is None:
+            record["comm"] = caller["comm"]
     return record
 
 
@@ -184,7 +189,7 @@ def allowed_line(record: dict[str, Any]) -> bytes:
     data = line(record)
     while len(data) > ALLOWED_BYTES:
         longest = max(
-            (key for key in ("target", "exe", "privilege", "role", "identity") if key in record),
+            (key for key in CUT if isinstance(record.get(key), str)),
             key=lambda key: len(json.dumps(record[key])),
         )
         text = record[longest].removesuffix("~")

@@ -1,12 +1,12 @@
 //! The records that C, Cython and Rust share: what Rust reads lies where the headers put it. Cython takes its offsets from
 //! the headers at compile time, `tests/native/test_glue.py` compares what it reads.
 
-use crate::audit::AuditRow;
+use super::AuditRow;
 use crate::caller;
 use crate::caller::Ident;
 
-const RECORD: &str = include_str!("../bpf/record.h");
-const AUDIT: &str = include_str!("audit.h");
+const RECORD: &str = include_str!("../../bpf/record.h");
+const AUDIT: &str = include_str!("../audit.h");
 
 /// Name, offset, size.
 type Field = (String, usize, usize);
