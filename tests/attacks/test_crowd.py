@@ -18,6 +18,7 @@ IMDS = ("169.254.169.254", 80)
 UIDS = (0, 4101, 4102, 4103, 4103)
 """A worker each: two are of one user, and so are told apart by their pids."""
 CONNECTS = int(os.environ.get("GPA_CROWD", "100000"))
+"""A minute and a half on two cores that have other work as well; fewer while one changes things."""
 MINIMUM_OF_OTHERS = CONNECTS // 100
 """Connections of those who disturb; else it was too quiet for the test to say anything."""
 
