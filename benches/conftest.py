@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gpa.demo.lab import Lab, Place
+from gpa import config
+from gpa.agent import cgroup
+from gpa.agent.interception import Interception
+from gpa.demo.lab import SERVICE, Lab, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +55,33 @@ def stand(lab: Lab) -> Stand:
                 _setns(home.fileno())
 
     return stand_in
+
+
+@pytest.fixture(scope="module")
+def listener(lab: Lab, stand: Stand) -> Iterator[socket.socket]:
+    """The agent's, with the kernel half attached: this process is the agent and accepts."""
+    settings = replace(
+        config.Config(),
+        pin_folder=lab.pins / "bench",
+        run_folder=lab.make_folder("bench-run"),
+    )
+    leaf = cgroup.Leaf(lab.cgroup / SERVICE.cgroup / "bench", lab.cgroup / SERVICE.cgroup)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(stand(SERVICE))
+        leaf.enter()
+        stack.callback(leaf.go_back)
+        made: list[socket.socket] = []
+
+        def listen() -> socket.socket:
+            made.append(stack.enter_context(socket.create_server(("127.0.0.1", 3080))))
+            return made[0]
+
+        interception = Interception.attach(
+            settings, cgroup_root=lab.attach_point, leaf=leaf.path, listener=listen
+        )
+        stack.callback(interception.release)
+        made[0].settimeout(5)
+        yield made[0]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,17 @@
 
 #include "agent.h"
 
+static __always_inline bool is_guarded(__u64 netns_cookie, __u16 port)
+{
+	return port && port == listener_port(netns_cookie);
+}
+
+static __always_inline int refuse_bind(void)
+{
+	count(GPA_REFUSED_BIND);
+	return 0;
+}
+
 static __always_inline int judge_bind(__u64 netns_cookie, __u16 port)
 {
 	struct gpa_agent *a = the_agent();
@@ -17,10 +28,7 @@ static __always_inline int judge_bind(__u64 netns_cookie, __u16 port)
 		a->bound_netns = netns_cookie;
 		return 1;
 	}
-	if (!port || port != listener_port(netns_cookie))
-		return 1;
-	count(GPA_REFUSED_BIND);
-	return 0;
+	return is_guarded(netns_cookie, port) ? refuse_bind() : 1;
 }
 
 SEC("cgroup/bind4")
@@ -39,13 +47,15 @@ int gpa_bind6(struct bpf_sock_addr *ctx)
 	return judge_bind(bpf_get_netns_cookie(ctx), bpf_ntohs(ctx->user_port));
 }
 
-/* A port that the kernel chose. */
+/* A port that the kernel chose. Who has another is not asked who he is. */
 SEC("cgroup/post_bind4")
 int gpa_post_bind4(struct bpf_sock *ctx)
 {
 	if (ctx->type != SOCK_STREAM)
 		return 1;
-	return judge_bind(bpf_get_netns_cookie(ctx), ctx->src_port);
+	if (!is_guarded(bpf_get_netns_cookie(ctx), ctx->src_port) || is_agent())
+		return 1;
+	return refuse_bind();
 }
 
 #endif

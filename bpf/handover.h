@@ -83,10 +83,13 @@ static __always_inline void take(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 	struct gpa_ident *from, *to;
 	__u32 uid;
 
+	/* Most connections are accepted elsewhere, and a table of a few rows says so sooner. It knows no inode numbers. */
+	if (!netns_by_inum && flow.server_port != listener_port(flow.netns))
+		return;
 	from = bpf_map_lookup_elem(&flows, &flow);
 	if (!from) {
 		/* Not redirected (from outside our cgroup), or the map was full. */
-		if (!netns_by_inum && flow.server_port == listener_port(flow.netns))
+		if (!netns_by_inum)
 			count(GPA_LOST);
 		return;
 	}

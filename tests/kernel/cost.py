@@ -1,18 +1,19 @@
 """What the kernel half costs, as the kernel itself counts it: run time, instructions, memory.
 
 Run time is counted around each call of a program, and the counting takes longer than a short
-program. So a program that does next to nothing runs beside ours, and its time is taken off.
+program. So programs that do next to nothing run beside ours, and their time is taken off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from tests.kernel import bpf
 from tests.kernel.conftest import PYTHON
-from tests.kernel.neighbour import Neighbour
+from tests.kernel.neighbour import PROGRAM_TYPES, Neighbour
 
 from gpa.agent.libbpf import attached_programs
 from gpa.agent.pins import NEIGHBOURHOOD, OPTIONS
@@ -59,6 +60,11 @@ class Runs:
 
     count: int
     nanoseconds: int
+
+    @property
+    def each(self) -> float:
+        """Nanoseconds a run."""
+        return self.nanoseconds / self.count
 
 
 class Programs:
@@ -108,36 +114,40 @@ class Cost:
 def of_connections(
     interceptor: Interceptor, code: str, *, batches: int, connections: int
 ) -> dict[str, Cost]:
-    """Run `code` as an ordinary user; the cheapest batch of each program is told.
+    """Run `code` as an ordinary user, in batches; what each program takes at least.
 
-    What else the machine does only ever adds.
+    What else the machine does only ever adds, so the cheapest batch of a program counts.
     """
     lab = interceptor.lab
-    cheapest: dict[str, Cost] = {}
     leaf = lab.attach_point / "service" / "gpa.agent"
-    with (
-        Programs(lab.attach_point, leaf) as ours,
-        Neighbour("sockops") as idle,
-        bpf.run_time_counted(),
-    ):
-        idle.attach(lab.attach_point, bpf.MULTI)
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(Programs(lab.attach_point, leaf))
+        idle = {hook: stack.enter_context(Neighbour(hook, "idle")) for hook in PROGRAM_TYPES}
+        for neighbour in idle.values():
+            neighbour.attach(lab.attach_point, bpf.MULTI)
+        stack.enter_context(bpf.run_time_counted())
+        taken, floors = [], []
         for _ in range(batches):
-            before, before_idle = ours.runs(), _runs(idle.fd)
-            argv = [PYTHON, "-I", "-S", "-c", code, str(connections)]
-            process = lab.spawn(1000, 1000, argv)
+            before, before_idle = ours.runs(), _of_neighbours(idle)
+            process = lab.spawn(1000, 1000, [PYTHON, "-I", "-S", "-c", code, str(connections)])
             if code == PROTECTED:
                 for _ in range(connections):
                     assert interceptor.next()["accepted"]["uid"] == 1000
             assert process.wait(60) == 0
-            ran = since(before, ours.runs())
-            counting = since({"": before_idle}, {"": _runs(idle.fd)})[""]
-            floor = counting.nanoseconds / counting.count
-            for hook, runs in ran.items():
-                net = (runs.nanoseconds - floor * runs.count) / connections
-                cost = Cost(runs.count / connections, max(0.0, net))
-                if hook not in cheapest or cost.nanoseconds < cheapest[hook].nanoseconds:
-                    cheapest[hook] = cost
-    return cheapest
+            taken.append(since(before, ours.runs()))
+            floors.append(since(before_idle, _of_neighbours(idle)))
+    costs = {}
+    for hook in taken[0]:
+        calls = min(batch[hook].count for batch in taken) / connections
+        # Nobody but us asks for peers here; what counting takes is much the same.
+        floor = min(batch.get(hook, batch["sockops"]).each for batch in floors)
+        each = min(batch[hook].each for batch in taken)
+        costs[hook] = Cost(calls, calls * max(0.0, each - floor))
+    return costs
+
+
+def _of_neighbours(idle: dict[str, Neighbour]) -> dict[str, Runs]:
+    return {hook: _runs(neighbour.fd) for hook, neighbour in idle.items()}
 
 
 def total(costs: dict[str, Cost], *hooks: str) -> float:
