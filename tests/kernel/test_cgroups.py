@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.kernel.conftest import PYTHON
 
+from gpa.agent.cgroup import REAL_ROOT, find_default_root
 from gpa.agent.libbpf import attached_programs
 from gpa.demo.cgroups import hierarchy
 from gpa.demo.lab import SERVICE, Place
 from gpa.demo.services import START_SECONDS, gpa_command, gpa_environment, wait_until
-from gpa.errors import EXIT_UNAVAILABLE
+from gpa.errors import EXIT_UNAVAILABLE, InterceptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +74,15 @@ def is_attached(cgroup: Path) -> bool:
         return "gpa_connect4" in {program.name for program in attached_programs(fd, "connect4")}
     finally:
         os.close(fd)
+
+
+def test_default_root_of_this_machine() -> None:
+    """Looked for only: nothing is attached there."""
+    if hierarchy().stat().st_ino == REAL_ROOT:
+        assert find_default_root(Path("/sys/fs/cgroup")) == hierarchy()
+    else:
+        with pytest.raises(InterceptionError):
+            find_default_root(Path("/sys/fs/cgroup"))
 
 
 def test_default_root_is_not_a_part_of_the_hierarchy(
