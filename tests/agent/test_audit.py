@@ -15,6 +15,7 @@ from gpa.agent import redact, words
 from gpa.agent.audit import ALLOWED_BYTES, Auditor
 from gpa.agent.identity import Names, Program, User
 from gpa.agent.summary import ROWS, Summary
+from gpa.agent.units import Unit
 from gpa.endpoints import Endpoint
 from gpa.rules.compile import CompiledNames
 
@@ -70,6 +71,9 @@ class FakeNames(Names):
     def program(self, tgid: int, start_boottime: int) -> Program:
         return Program("/usr/bin/curl", "curl -s http://169.254.169.254/")
 
+    def unit(self, cgroup_id: int) -> Unit:
+        return Unit("web.service", "system.slice", "")
+
 
 @pytest.fixture
 def auditor() -> Auditor:
@@ -115,6 +119,8 @@ def test_a_denied_request_is_told_in_full_in_both_files(auditor: Auditor) -> Non
     assert record["path"] == "/usr/bin/curl"
     assert record["user"] == "app"
     assert record["groups"] == ["app", "web"]
+    assert (record["unit"], record["slice"]) == ("web.service", "system.slice")
+    assert "container" not in record, "unknown is absent"
     text, _, tail = connections.decode().partition(" {")
     assert text == (
         "2026-01-01T00:00:00.123Z [WARN] deny GET"

@@ -168,13 +168,13 @@ def test_one_that_denies(interceptor: Interceptor, where: str) -> None:
     ):
         for neighbour in (elsewhere, our_listener_is_not_meant):
             neighbour.attach(cgroup(interceptor, where), MULTI)
-        assert interceptor.call("plain", *ELSEWHERE) ["error"] == "EPERM"
+        assert interceptor.call("plain", *ELSEWHERE)["error"] == "EPERM"
         assert interceptor.who("plain", *IMDS, uid=1234)["uid"] == 1234
     # Below it sees what was asked for, above what became of it.
     meant = ("127.0.0.1", 3080) if where != "below" else IMDS
     with Neighbour.denying("connect4", meant) as neighbour:
         neighbour.attach(cgroup(interceptor, where), MULTI)
-        assert interceptor.call("plain", *IMDS) ["error"] == "EPERM"
+        assert interceptor.call("plain", *IMDS)["error"] == "EPERM"
         assert interceptor.silent()
     assert interceptor.who("plain", *IMDS, uid=1235)["uid"] == 1235
     assert interceptor.counters()["handed_over"] == redirected + 2
@@ -212,7 +212,7 @@ def test_who_forbids_it_is_named_and_nothing_is_left(
     assert not (lab.pins / "gpa").exists()
     assert not leaf.exists()
     assert list((lab.folder / "run").glob("interception*")) == []
-    assert interceptor.call("plain", "127.0.0.1", 3080) ["error"] == "ECONNREFUSED"
+    assert interceptor.call("plain", "127.0.0.1", 3080)["error"] == "ECONNREFUSED"
 
 
 def test_a_full_cgroup_is_named(interceptor: Interceptor, without_agent: None) -> None:

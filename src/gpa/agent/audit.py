@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gpa.agent import redact, words
 from gpa.agent.log import one_line, timestamp
+from gpa.agent.units import NO_UNIT
 from gpa.endpoints import Endpoint
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gpa._native.records import AuditRow
     from gpa.agent.identity import Names, Program, User
     from gpa.agent.summary import Summary
+    from gpa.agent.units import Unit
 
     RuleWords = Callable[[int, int, int | None, int | None, int | None], bytes]
     Counts = Mapping[tuple[int, int, int, int, int], int]
@@ -146,7 +148,11 @@ def short_record(row: AuditRow, rule: Mapping[str, str]) -> dict[str, Any]:
 
 
 def full_record(
-    row: AuditRow, rule: Mapping[str, str], user: User | None, program: Program | None
+    row: AuditRow,
+    rule: Mapping[str, str],
+    user: User | None,
+    program: Program | None,
+    unit: Unit = NO_UNIT,
 ) -> dict[str, Any]:
     """The record of a refused or failed request, with all that is known about its caller."""
     record = short_record(row, {})
@@ -173,6 +179,7 @@ def full_record(
         record["user"] = user.name[:NAME_LIMIT]
         if user.groups is not None:
             record["groups"] = [group[:NAME_LIMIT] for group in user.groups[:32]]
+    record |= {kind: name[:NAME_LIMIT] for kind, name in unit._asdict().items() if name}
     if program is not None:
         record["path"] = program.path
         record["cmdline"] = program.command_line
@@ -284,7 +291,8 @@ class Auditor:
             audit += allowed_line(short_record(row, rule))
             if not self._everything:
                 return
-        record = full_record(row, rule, user, program)
+        unit = NO_UNIT if caller is None else self._names.unit(caller["cgroup_id"])
+        record = full_record(row, rule, user, program, unit)
         if not allowed:
             audit += line(record)
         connections += connection_line(row, record)

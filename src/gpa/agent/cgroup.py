@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gpa import _native
 from gpa.agent.mounts import Mount, mounts
 from gpa.errors import InterceptionError
 
@@ -144,6 +145,32 @@ def path_in_hierarchy(cgroup_root: Path) -> str:
     """
     mount = _mount_of(cgroup_root)
     return str(Path(mount.root) / cgroup_root.relative_to(mount.point))
+
+
+class Paths:
+    """From a cgroup's id, which is what the kernel half tells, to its path."""
+
+    def __init__(self) -> None:
+        self._mount: Mount | None = None
+        self._fd = -1
+
+    def path(self, cgroup_id: int) -> str:
+        """As in /proc/PID/cgroup, of the whole machine; empty when it is gone or not to be seen."""
+        try:
+            if self._mount is None:
+                mount = _cgroup_mounts()[0]
+                self._fd = os.open(mount.point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                self._mount = mount
+            found = _native.cgroup_by_id(self._fd, cgroup_id)
+        except (OSError, LookupError, InterceptionError):
+            return ""
+        try:
+            path = Path(f"/proc/self/fd/{found}").readlink()
+        finally:
+            os.close(found)
+        if not path.is_relative_to(self._mount.point):
+            return ""
+        return str(Path(self._mount.root) / path.relative_to(self._mount.point))
 
 
 def _own_cgroup() -> str:

@@ -1,4 +1,4 @@
-"""Names for numbers in records: users, groups, programs. For people only; nothing here decides.
+"""Names for numbers in records: users, groups, programs, units. For people; nothing here decides.
 
 Blocking (NSS may ask the network), so it is called in a worker thread. Every cache is bounded.
 A process is looked at only while the start time that the kernel captured still holds, so that a
@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gpa.agent import redact
+from gpa.agent import redact, units
+from gpa.agent.cgroup import Paths
 
 USERS_KEPT: Final = 1024
 PROCESSES_KEPT: Final = 1024
+UNITS_KEPT: Final = 1024
 """Entries in memory; some 300 bytes each."""
 
 USER_SECONDS: Final = 300.0
@@ -53,6 +55,8 @@ class Names:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
+        self._cgroups = Paths()
+        self._units: OrderedDict[int, units.Unit] = OrderedDict()
         self._users: OrderedDict[int, tuple[float, User | None]] = OrderedDict()
         self._programs: OrderedDict[tuple[int, int], Program | None] = OrderedDict()
 
@@ -68,6 +72,18 @@ class Names:
         if len(self._users) > USERS_KEPT:
             self._users.popitem(last=False)
         return user
+
+    def unit(self, cgroup_id: int) -> units.Unit:
+        """Unit and container of a cgroup, once: its id is never another's, and it never moves."""
+        cached = self._units.get(cgroup_id)
+        if cached is not None:
+            self._units.move_to_end(cgroup_id)
+            return cached
+        unit = units.parse(self._cgroups.path(cgroup_id))
+        self._units[cgroup_id] = unit
+        if len(self._units) > UNITS_KEPT:
+            self._units.popitem(last=False)
+        return unit
 
     def program(self, tgid: int, start_boottime: int) -> Program | None:
         """Path and redacted command line of the process, once for its life; None where it has gone
