@@ -64,6 +64,9 @@ AROUND: Final = Place(network.VM, "around")
 GUEST: Final = Place(network.GUEST, "guest")
 """In the nested guest: another kernel as far as the VM is concerned, only its packets are seen."""
 
+CONTAINER: Final = Place("container", "vm/users")
+"""As VM, in a network namespace of its own without a wire; made by who wants it (`add_netns`)."""
+
 HOST: Final = Place(network.HOST, "host")
 
 SERVICE: Final = Place(network.VM, "vm/service")

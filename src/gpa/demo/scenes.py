@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpa.demo.host import OTHER_PROGRAM, TOKEN_PROGRAM, TOKEN_USER
-from gpa.demo.lab import AROUND, GUEST
+from gpa.demo.lab import AROUND, CONTAINER, GUEST
 from gpa.demo.stage import (
     GOAL_STATE,
     INSTANCE,
@@ -141,6 +141,14 @@ SCENES: list[Scene] = [
         Who("root", place=GUEST, note="nested guest"),
         GOAL_STATE,
         UNSIGNED,
+    ),
+    Scene(
+        "container",
+        "a container's own network is no way around and no wall: its first connect is seen",
+        Who(USER, place=CONTAINER, note="own network"),
+        INSTANCE,
+        AS_USER,
+        play=Stage.ask_from_new_network,
     ),
     Scene(
         "dropped-root",

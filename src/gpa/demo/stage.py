@@ -244,6 +244,11 @@ class Stage:
         got = json.loads(out)
         return Answer(pid, target, got["status"], got["body"], got["microseconds"], got["error"])
 
+    def ask_from_new_network(self, who: Who, request: Request) -> Answer:
+        """Send the request by the first socket of a network namespace that is made for it."""
+        self.lab.add_netns(who.place.netns)
+        return self.ask(who, request)
+
     def curl(self, who: Who, request: Request) -> Answer:
         """Send the request by curl, started as that user."""
         user = pwd.getpwnam(who.user)
