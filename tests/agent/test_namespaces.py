@@ -3,6 +3,7 @@ clock that jumps; and how namespaces are found, in a procfs made for it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,10 @@ from gpa.agent.namespaces import CHECK, Namespaces
 from gpa.agent.netns import (
     PASSED,
     REFUSED,
+    REPORT,
     SEEN,
     WAITS,
+    WATCH,
     WATCH_CONNECTS,
     WATCH_NOTHING,
     WATCH_SOCKETS,
@@ -28,7 +31,8 @@ from gpa.errors import PortTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -202,6 +206,26 @@ async def test_a_taken_port_is_tried_again_and_said_once(
     made.close()
 
 
+async def test_what_nobody_wants_any_more_is_not_tried_again(
+    stage: Stage, clock: trio.abc.Clock
+) -> None:
+    stage.process(2)
+    stage.door.troubles["/proc/2/ns/net"] = PortTakenError("taken")
+    made = await stage.start()
+    stage.door.homes[2] = Home("/proc/2/ns/net", 0, wanted=False)
+    await trio.sleep(60)
+    scans = stage.door.scans
+    await trio.sleep(600)
+    assert stage.door.scans == scans
+    stage.process(2)
+    await stage.report(2)
+    made.set_modes(all_modes(Mode.DISABLED))
+    await trio.sleep(60)
+    scans = stage.door.scans
+    await trio.sleep(600)
+    assert stage.door.scans == scans
+
+
 async def test_a_full_map_leaves_nothing_open(stage: Stage, clock: trio.abc.Clock) -> None:
     stage.process(2)
 
@@ -266,6 +290,12 @@ async def test_in_a_container_pids_of_reports_are_not_believed(
     await trio.sleep(1)
     assert set(made.listeners) == {30}, "found by looking, not by the number"
     made.close()
+
+
+def test_layouts_are_those_of_the_kernel_half() -> None:
+    source = (ROOT / "bpf/record.h").read_text()
+    for name, layout in (("gpa_report", REPORT), ("gpa_watch", WATCH)):
+        assert f"sizeof(struct {name}) == {layout.size}," in source
 
 
 def test_a_failure_is_new_once() -> None:

@@ -82,7 +82,6 @@ class Namespaces:
         self._log = log
         self._ledger = Ledger(most)
         self._pace = Pace()
-        self._door: NamespaceDoor | None = None
         self._protecting = True
         self._look = trio.Event()
         self._sleep = trio.CancelScope()
@@ -96,7 +95,6 @@ class Namespaces:
 
     async def run(self, door: NamespaceDoor) -> None:
         """Serve other namespaces until cancelled; the listeners stay until `close`."""
-        self._door = door
         # Of an agent before us: its listeners are gone.
         for cookie in door.led():
             if cookie not in self.listeners:
@@ -133,12 +131,14 @@ class Namespaces:
     async def _keep(self, door: NamespaceDoor) -> None:
         while True:
             self._look = trio.Event()
+            began = trio.current_time()
             if self._all and self._protecting:
                 door.watch(netns.WATCH_SOCKETS)
                 await self._look_through(door)
             else:
                 door.watch(netns.WATCH_CONNECTS if self._protecting else netns.WATCH_NOTHING)
                 await self._withdraw(door)
+            self._ledger.drop_due(began)
             await trio.sleep(SETTLE)
             check = trio.current_time() + CHECK if self.listeners else float("inf")
             with trio.CancelScope(deadline=min(check, self._ledger.next_try())) as self._sleep:

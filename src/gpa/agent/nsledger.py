@@ -113,6 +113,10 @@ class Ledger:
         served = {one.inum for one in self._served.values()}
         return ((i, home) for i, home in homes.items() if home.wanted and i not in served)
 
+    def drop_due(self, at: float) -> None:
+        """Those that were due have had their try, or nobody wants one."""
+        self._failed = {inum: f for inum, f in self._failed.items() if f.due > at}
+
     def next_try(self) -> float:
         """When one that failed is due again; infinity for never."""
         return min((failed.due for failed in self._failed.values()), default=float("inf"))
