@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gpa.agent.cgroup import Leaf, find_default_root, find_leaf, folder_in, place_leaf
+from gpa.agent.cgroup import Leaf, find_default_root, find_leaf, folder_in, path_of, place_leaf
 from gpa.agent.mounts import Mount, mounts
 from gpa.errors import InterceptionError
 
@@ -96,3 +96,9 @@ def test_a_leaf_that_cannot_be_entered_leaves_nothing(tmp_path: Path) -> None:
     assert not leaf.path.exists()
     leaf.go_back()
     leaf.remove()
+
+
+@pytest.mark.parametrize("path", ["/", "/vm", "/.hidden/x"])
+def test_a_folder_is_named_as_the_kernel_does(path: str) -> None:
+    mount = Mount(Path("/sys/fs/cgroup"), "/", "cgroup2", 1)
+    assert path_of(mount, Path(f"{mount.point}{path}")) == path

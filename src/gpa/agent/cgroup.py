@@ -137,14 +137,18 @@ def folder_in(mount: Mount, cgroup: str) -> Path | None:
     return mount.point / Path(cgroup).relative_to(mount.root)
 
 
+def path_of(mount: Mount, folder: Path) -> str:
+    """The other way round: the cgroup of a folder in a mount."""
+    return str(Path(mount.root) / folder.relative_to(mount.point))
+
+
 def path_in_hierarchy(cgroup_root: Path) -> str:
     """As /proc/PID/cgroup writes it, "/" for the whole hierarchy.
 
     Raises:
         InterceptionError: it is not on cgroup v2.
     """
-    mount = _mount_of(cgroup_root)
-    return str(Path(mount.root) / cgroup_root.relative_to(mount.point))
+    return path_of(_mount_of(cgroup_root), cgroup_root)
 
 
 class Paths:
@@ -168,9 +172,7 @@ class Paths:
             path = Path(f"/proc/self/fd/{found}").readlink()
         finally:
             os.close(found)
-        if not path.is_relative_to(self._mount.point):
-            return ""
-        return str(Path(self._mount.root) / path.relative_to(self._mount.point))
+        return path_of(self._mount, path) if path.is_relative_to(self._mount.point) else ""
 
 
 def _own_cgroup() -> str:
