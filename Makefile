@@ -58,6 +58,14 @@ bench: build ## figures (benches/README.md says how to read them)
 bench-peers: build ## the agent beside haproxy in one run (needs haproxy and wrk)
 	$(AS_ROOT) $(PY) benches/peers/compare.py
 
+# KERNELS="5.10 newest" picks some; tests/matrix/__main__.py tells the rest.
+KERNELS := 5.10 6.1 6.12 newest arm64
+MATRIX :=
+.PHONY: test-kernels
+test-kernels: build ## the interception tests on Debian's kernels 5.10, 6.1, 6.12, the newest, and on arm64, in QEMU
+	@tools/setup.sh qemu kmod $(if $(filter arm64,$(KERNELS)),qemu-arm cross-compiler)
+	@$(PY) -m tests.matrix $(MATRIX) $(KERNELS)
+
 .PHONY: lint
 lint: lint-python lint-rust lint-types ## formats, ruff, mypy, clippy, stubs
 

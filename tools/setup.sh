@@ -6,6 +6,8 @@
 # Rust, what is missing is named, all of it in one message, with the command to type. Nothing outside the tree is
 # touched but by that package manager.
 #
+# `tools/setup.sh NEED…` only sees to these needs; targets that want more than others call it so.
+#
 # Environment: PYTHON  the interpreter to use (default: the first of python3, python3.14 … python3.11 that is new enough)
 #              VENV    where the virtual environment goes (default: .venv)
 set -eu
@@ -55,6 +57,10 @@ sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").is_file(
         kernel-headers) has_header linux/bpf.h ;;
         ip | tc) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;; # tc: the tests of the guard
         curl) command -v curl >/dev/null 2>&1 ;; # a scene of the demo
+        qemu) command -v qemu-system-x86_64 >/dev/null 2>&1 ;;
+        qemu-arm) command -v qemu-system-aarch64 >/dev/null 2>&1 ;;
+        cross-compiler) printf '#include <stdio.h>\n' | aarch64-linux-gnu-gcc -E -x c - >/dev/null 2>&1 ;;
+        kmod) PATH="$PATH:/usr/sbin:/sbin" command -v depmod >/dev/null 2>&1 ;;
     esac
 }
 
@@ -70,6 +76,9 @@ package() {
         apt:libelf) echo libelf-dev ;;
         apt:zlib) echo zlib1g-dev ;;
         apt:kernel-headers) echo linux-libc-dev ;;
+        apt:qemu) echo qemu-system-x86 ;;
+        apt:qemu-arm) echo qemu-system-arm ;;
+        apt:cross-compiler) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
         zypper:venv | zypper:python-headers) echo "python3$("$python" -c 'import sys; print(sys.version_info[1])')-devel" ;;
         dnf:venv) echo python3 ;;
         tdnf:venv) echo python3 ;;
@@ -179,6 +188,11 @@ environment() {
 }
 
 cd "$(dirname "$0")/.."
+if [ $# -gt 0 ]; then
+    NEEDS=$* trouble=''
+    system_packages
+    exit
+fi
 folder
 toolchains
 system_packages

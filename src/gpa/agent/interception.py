@@ -323,6 +323,19 @@ def _check_kernel() -> None:
             "the kernel has no BTF (/sys/kernel/btf/vmlinux): "
             "it needs Linux 5.10 or newer with CONFIG_DEBUG_INFO_BTF"
         )
+    # Not left to the load: before ff40e51043af (5.13) programs load all the same, and read zeros.
+    if "[confidentiality]" in _lockdown():
+        raise InterceptionError(
+            "the kernel is locked down and lets no program read who calls"
+            " (lockdown=confidentiality): boot with lockdown=integrity, or none"
+        )
+
+
+def _lockdown() -> str:
+    try:
+        return Path("/sys/kernel/security/lockdown").read_text()
+    except OSError:  # not built in, or securityfs is not mounted: what is refused, the load tells
+        return ""
 
 
 def _target(endpoint: Endpoint) -> bytes:
