@@ -8,7 +8,7 @@
 
 #include "agent.h"
 
-static __always_inline bool is_guarded(__u64 netns_cookie, __u16 port)
+static __always_inline bool is_the_agents(__u64 netns_cookie, __u16 port)
 {
 	return port && port == listener_port(netns_cookie);
 }
@@ -28,7 +28,7 @@ static __always_inline int judge_bind(__u64 netns_cookie, __u16 port)
 		a->bound_netns = netns_cookie;
 		return 1;
 	}
-	return is_guarded(netns_cookie, port) ? refuse_bind() : 1;
+	return is_the_agents(netns_cookie, port) ? refuse_bind() : 1;
 }
 
 SEC("cgroup/bind4")
@@ -53,7 +53,7 @@ int gpa_post_bind4(struct bpf_sock *ctx)
 {
 	if (ctx->type != SOCK_STREAM)
 		return 1;
-	if (!is_guarded(bpf_get_netns_cookie(ctx), ctx->src_port) || is_agent())
+	if (!is_the_agents(bpf_get_netns_cookie(ctx), ctx->src_port) || is_agent())
 		return 1;
 	return refuse_bind();
 }

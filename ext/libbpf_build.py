@@ -58,7 +58,11 @@ int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
 int bpf_map__set_initial_value(struct bpf_map *map, const void *data, size_t size);
 struct bpf_program *bpf_object__find_program_by_name(const struct bpf_object *obj,
                                                      const char *name);
+struct bpf_program *bpf_object__next_program(const struct bpf_object *obj,
+                                             struct bpf_program *prog);
+const char *bpf_program__name(const struct bpf_program *prog);
 int bpf_program__fd(const struct bpf_program *prog);
+int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
 int gpa_link_create(int prog_fd, int cgroup_fd, int attach_type);
 int gpa_link_update(int link_fd, int new_prog_fd);
 int bpf_link_detach(int link_fd);

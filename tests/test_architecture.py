@@ -42,11 +42,21 @@ ROOMS: dict[str, set[str]] = {
     # The independent judge: it shares no code with what it judges.
     "gpa.emulator": {"gpa.errors"},
     "gpa.demo": {"gpa.errors"},
+    # It tries what the agent would do, with the agent's own parts.
+    "gpa.doctor": {
+        "gpa._native",
+        "gpa.agent",
+        "gpa.config",
+        "gpa.endpoints",
+        "gpa.errors",
+        "gpa.trust",
+    },
     "gpa.cli": {
         "gpa._native",
         "gpa.agent",
         "gpa.config",
         "gpa.demo",
+        "gpa.doctor",
         "gpa.emulator",
         "gpa.errors",
         "gpa.rules",
@@ -59,7 +69,7 @@ GUESTS: dict[str, set[str]] = {
     "h11": {"gpa.agent", "gpa.emulator"},
     "msgspec": {"gpa.agent", "gpa.config", "gpa.emulator", "gpa.rules"},
     "cryptography": {"gpa.emulator"},
-    "rich": {"gpa.cli", "gpa.demo"},
+    "rich": {"gpa.cli", "gpa.demo", "gpa.doctor"},
 }
 
 
@@ -127,6 +137,7 @@ def test_libbpf_enters_through_one_door() -> None:
         "gpa.agent.neighbours",
         "gpa.agent.netns",
         "gpa.agent.pins",
+        "gpa.doctor.door",
     }
 
 

@@ -7,7 +7,8 @@ what to do, and names the cause last. The codes are those of sysexits.h where on
 code  meaning
 ===== ============================================================
 0     done
-1     the command ran and the answer is "no" (a scene failed, not provisioned yet)
+1     the command ran and the answer is "no" (a scene failed, not provisioned yet, a finding of the
+      doctor fails)
 2     wrong usage (argparse's own code), or provisioning finished with an error
 69    the kernel, cgroup v2 or eBPF cannot do what is needed, or the host does not answer
 70    a defect of this program

@@ -31,7 +31,7 @@ def check_folder(path: Path) -> None:
     if not stat.S_ISDIR(info.st_mode):
         raise UntrustedPathError(f"{path} is not a folder")
     _check_bits(path, info)
-    _check_parents(path)
+    check_parents(path)
 
 
 def check_file(path: Path, info: os.stat_result) -> None:
@@ -39,7 +39,7 @@ def check_file(path: Path, info: os.stat_result) -> None:
     if not stat.S_ISREG(info.st_mode):
         raise UntrustedPathError(f"{path} is not a plain file")
     _check_bits(path, info)
-    _check_parents(path)
+    check_parents(path)
 
 
 def make_folder(path: Path, mode: int) -> None:
@@ -76,6 +76,12 @@ def _check_bits(path: Path, info: os.stat_result, *, sticky_is_enough: bool = Fa
         )
 
 
-def _check_parents(path: Path) -> None:
+def check_parents(path: Path) -> None:
+    """Raise `UntrustedPathError` unless only root or we can replace what is, or will be, at `path`.
+
+    Raises:
+        UntrustedPathError: a folder above it can be written by others, and is not sticky.
+        FileNotFoundError: the folder that it is to be in is not there.
+    """
     for parent in path.parent.resolve(strict=True).joinpath("x").parents:
         _check_bits(parent, parent.stat(), sticky_is_enough=True)

@@ -299,22 +299,33 @@ class Interception:
         self._object.close()
 
 
-def _load(pins: Path) -> libbpf.Object:
+def load(pins: Path | None, only: str = "") -> libbpf.Object:
+    """Load the eBPF programs, or one of them.
+
+    Args:
+        pins: folder of the maps' pins; None: maps of its own, which end with the object.
+        only: name of the program; empty: all.
+
+    Raises:
+        BpfError: the kernel refused; `libbpf.last_words` has its reason.
+    """
     image = _native.bpf_object()
     try:
-        return libbpf.Object(image, pins, netns_by_inum=False)
-    except libbpf.BpfError as first:
-        try:
-            # Before 5.15 sockops has no namespace cookie: the second way is tried, no version
-            # is read.
-            return libbpf.Object(image, pins, netns_by_inum=True)
-        except libbpf.BpfError:
-            last = [line for line in libbpf.log().splitlines() if line.strip()][-3:]
-            raise InterceptionError(
-                f"the kernel refused the eBPF programs ({first}); it needs Linux 5.10 with "
-                f"BTF, and this process CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root). It said: "
-                f"{' | '.join(last)}"
-            ) from first
+        return libbpf.Object(image, pins, netns_by_inum=False, only=only)
+    except libbpf.BpfError:
+        # Before 5.15 sockops has no namespace cookie: the second way is tried, no version is read.
+        return libbpf.Object(image, pins, netns_by_inum=True, only=only)
+
+
+def _load(pins: Path) -> libbpf.Object:
+    try:
+        return load(pins)
+    except libbpf.BpfError as error:
+        raise InterceptionError(
+            f"the kernel refused the eBPF programs ({error}); it needs Linux 5.10 with "
+            f"BTF, and this process CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root). It said: "
+            f"{libbpf.last_words()}"
+        ) from error
 
 
 def _check_kernel() -> None:

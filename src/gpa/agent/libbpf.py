@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from gpa._native.libbpf import ffi, lib
+from gpa.agent import verifier
 from gpa.errors import InterceptionError
 
 if TYPE_CHECKING:
@@ -257,8 +258,16 @@ class Interface:
 class Object:
     """The eBPF object, opened and loaded, its maps pinned or taken over from their pins."""
 
-    def __init__(self, image: bytes, pins: Path, *, netns_by_inum: bool) -> None:
+    def __init__(
+        self, image: bytes, pins: Path | None, *, netns_by_inum: bool, only: str = ""
+    ) -> None:
         """Load.
+
+        Args:
+            image: the object file.
+            pins: folder of the maps' pins; None: maps of its own, which end with it.
+            netns_by_inum: tell namespaces by inode number instead of cookie.
+            only: load this program and no other; empty: all.
 
         Raises:
             BpfError: what the kernel said last is in `log`.
@@ -269,20 +278,23 @@ class Object:
             raise BpfError("opening the eBPF object", ffi.errno)
         try:
             self._prepare(pins, netns_by_inum=netns_by_inum)
+            if only:
+                self._leave_out_all_but(only)
             _check("loading the eBPF object", lib.bpf_object__load(self._object))
         except BaseException:
             self.close()
             raise
 
-    def _prepare(self, pins: Path, *, netns_by_inum: bool) -> None:
+    def _prepare(self, pins: Path | None, *, netns_by_inum: bool) -> None:
         entry = lib.bpf_object__next_map(self._object, ffi.NULL)
         while entry != ffi.NULL:
             name = ffi.string(lib.bpf_map__name(entry)).decode()
             if not lib.bpf_map__is_internal(entry):
-                _check(
-                    f"naming the pin of {name}",
-                    lib.bpf_map__set_pin_path(entry, os.fsencode(pins / name)),
-                )
+                if pins is not None:
+                    _check(
+                        f"naming the pin of {name}",
+                        lib.bpf_map__set_pin_path(entry, os.fsencode(pins / name)),
+                    )
             elif name.endswith(".rodata"):
                 value = b"\1" if netns_by_inum else b"\0"
                 _check(
@@ -290,6 +302,13 @@ class Object:
                     lib.bpf_map__set_initial_value(entry, value, len(value)),
                 )
             entry = lib.bpf_object__next_map(self._object, entry)
+
+    def _leave_out_all_but(self, only: str) -> None:
+        program = lib.bpf_object__next_program(self._object, ffi.NULL)
+        while program != ffi.NULL:
+            wanted = ffi.string(lib.bpf_program__name(program)).decode() == f"gpa_{only}"
+            _check("leaving out a program", lib.bpf_program__set_autoload(program, wanted))
+            program = lib.bpf_object__next_program(self._object, program)
 
     def program(self, name: str) -> int:
         """Descriptor of a program, owned by the object."""
@@ -319,6 +338,11 @@ def log() -> str:
     """What libbpf and the verifier said while the last object was loaded."""
     text: str = ffi.string(lib.gpa_log_text()).decode("utf-8", "replace")
     return text
+
+
+def last_words() -> str:
+    """What the kernel or libbpf minded about the last object, on one line."""
+    return verifier.last_words(log())
 
 
 def pinned_map(path: Path, key_size: int, value_size: int) -> Map | None:

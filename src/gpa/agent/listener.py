@@ -6,6 +6,7 @@ wait, whatever ended it, and are served with their identity afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from pathlib import Path
@@ -152,18 +153,40 @@ def port_holder(port: int, tables: Path = Path("/proc/net"), proc: Path = Path("
     inodes = _listening_inodes(tables, port)
     if not inodes:
         return "somebody outside of what this process can see"
-    wanted = {f"socket:[{inode}]" for inode in inodes}
+    wanted = _as_links(inodes)
     for folder in proc.iterdir():
         if not folder.name.isdecimal():
             continue
         try:
-            held = any(str(fd.readlink()) in wanted for fd in (folder / "fd").iterdir())
-            if held:
+            if _holds_one(folder, wanted):
                 name = (folder / "comm").read_text(errors="backslashreplace").strip()
                 return f"pid {folder.name} ({one_line(name, 64)})"
         except OSError:
             continue  # gone, or not ours to see
     return "a process that cannot be seen from here"
+
+
+def is_listening(port: int, pid: int | None = None, proc: Path = Path("/proc")) -> bool:
+    """Whether somebody, or that process, listens on the port here, at whatever address."""
+    inodes = _listening_inodes(proc / "net", port)
+    if pid is None or not inodes:
+        return bool(inodes)
+    try:
+        return _holds_one(proc / str(pid), _as_links(inodes))
+    except OSError:
+        return False
+
+
+def _as_links(inodes: set[str]) -> set[str]:
+    return {f"socket:[{inode}]" for inode in inodes}
+
+
+def _holds_one(process: Path, links: set[str]) -> bool:
+    for fd in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if str(fd.readlink()) in links:
+                return True
+    return False
 
 
 def _listening_inodes(tables: Path, port: int) -> set[str]:
