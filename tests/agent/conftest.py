@@ -176,6 +176,10 @@ class FakeDoor:
         made.bind(("127.0.0.1", 0))
         return Opened(cookie, made)
 
+    def mark(self, listener: socket.socket) -> None:
+        assert listener.fileno() >= 0
+        self.log.append("mark")
+
     def lead(self, cookie: int, port: int) -> None:
         self.log.append(f"lead {cookie}")
         self.ports[cookie] = port

@@ -1,8 +1,9 @@
 """Which network namespaces get a listener and when it is closed, with fakes for the kernel and a
-clock that jumps; and how namespaces are found, in a procfs made for it."""
+clock that jumps."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,15 @@ from gpa.agent.netns import (
     Report,
 )
 from gpa.agent.nsledger import LINE_EVERY, SAME_LINE_EVERY, Ledger, Pace, Served
-from gpa.agent.nsscan import Home, MountWatch, Scope, inum_of, pids_are_the_kernels, scan, tables
+from gpa.agent.nsscan import Home
+from gpa.agent.systemd import Notifier
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import PortTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gpa.agent.systemd import Kept
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,14 +49,29 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
     return trio.testing.MockClock(autojump_threshold=0)
 
 
+class Manager(Notifier):
+    """A service manager that keeps names."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.kept: list[str] = []
+
+    def store(self, name: str, kept: socket.socket) -> None:
+        self.kept.append(name)
+
+    def forget(self, name: str) -> None:
+        self.kept.remove(name)
+
+
 class Stage:
     """A `Namespaces` that runs on fakes."""
 
     def __init__(self, relay: Any, nursery: trio.Nursery) -> None:
         self.relay, self.door, self.nursery = relay, relay.door, nursery
+        self.manager = Manager()
 
-    async def start(self, choice: str = "all", **options: Any) -> Namespaces:
-        made = Namespaces(choice, self.relay, Log(None), **options)
+    async def start(self, choice: str = "all", *, kept: Kept = (), **options: Any) -> Namespaces:
+        made = Namespaces(choice, self.relay, Log(None), self.manager, kept=kept, **options)
         self.nursery.start_soon(made.run, self.door)
         await trio.sleep(1)
         return made
@@ -85,7 +104,7 @@ async def test_what_is_there_at_the_start_is_served_and_what_was_left_is_dropped
     assert stage.relay.log == ["forget 770", "open 20", "listen", "lead 20"]
     assert stage.door.watched[-1] == WATCH_SOCKETS
     assert set(made.listeners) == {20}
-    made.close()
+    made.close(forget=True)
     assert stage.relay.log[-1] == "unlisten 1"
     assert not made.listeners
 
@@ -96,7 +115,48 @@ async def test_a_report_opens_a_listener_once(stage: Stage, clock: trio.abc.Cloc
     for kind in (SEEN, WAITS, SEEN):
         await stage.report(2, kind)
     assert stage.relay.log == ["open 20", "listen", "lead 20"]
-    made.close()
+    made.close(forget=True)
+
+
+async def test_copies_are_kept_until_a_listener_is_closed_for_good(
+    stage: Stage, clock: trio.abc.Clock
+) -> None:
+    stage.process(2)
+    stage.process(3)
+    made = await stage.start()
+    assert stage.manager.kept == ["gpa-netns-20-2-0", "gpa-netns-30-3-0"]
+    del stage.door.homes[2]
+    await trio.sleep(CHECK + 1)
+    assert stage.manager.kept == ["gpa-netns-30-3-0"]
+    made.close(forget=False)
+    assert not made.listeners
+    assert stage.manager.kept == ["gpa-netns-30-3-0"]
+
+
+async def test_what_was_kept_is_taken_over(
+    stage: Stage, clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what does not listen, is named by nobody we know, or comes twice."""
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    monkeypatch.setattr("gpa.agent.namespaces.listens_on", lambda sock: sock in listening)
+    names = ["gpa-netns-20-2-7", "gpa-netns-x", "gpa-netns-20-2-7", "gpa-netns-40-4-0"]
+    kept = list(zip(names, [*listening, socket.socket()], strict=True))
+    stage.manager.kept = [*names]
+    stage.door.ports = {20: 3080, 770: 3080}
+    stage.process(2)
+    made = await stage.start(kept=kept)
+    assert stage.relay.log == ["mark", "listen", "lead 20", "forget 770"]
+    assert {cookie: one.socket for cookie, one in made.listeners.items()} == {20: listening[0]}
+    assert [sock.fileno() for _, sock in kept[1:]] == [-1, -1, -1]
+    assert stage.manager.kept == ["gpa-netns-20-2-7"] * 2
+    made.close(forget=False)
+
+
+async def test_with_host_what_was_kept_is_closed(stage: Stage, clock: trio.abc.Clock) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        stage.manager.kept = ["gpa-netns-20-2-0"]
+        made = await stage.start("host", kept=[("gpa-netns-20-2-0", sock)])
+        assert (sock.fileno(), stage.manager.kept, made.listeners) == (-1, [], {})
 
 
 async def test_one_without_a_process_is_closed_within_a_minute(
@@ -109,7 +169,7 @@ async def test_one_without_a_process_is_closed_within_a_minute(
     await trio.sleep(CHECK + 1)
     assert stage.relay.log[-2:] == ["forget 20", "unlisten 1"]
     assert set(made.listeners) == {30}
-    made.close()
+    made.close(forget=True)
 
 
 async def test_a_mount_that_goes_is_looked_at_at_once(stage: Stage, clock: trio.abc.Clock) -> None:
@@ -124,7 +184,7 @@ async def test_a_mount_that_goes_is_looked_at_at_once(stage: Stage, clock: trio.
     stage.door.mount()
     await trio.sleep(0.5)
     assert set(made.listeners) == {40}
-    made.close()
+    made.close(forget=True)
 
 
 async def test_nobody_looks_while_there_is_nothing_to_look_after(
@@ -154,7 +214,7 @@ async def test_what_comes_while_we_look_is_not_taken_for_gone(
     stage.door.mount()
     await trio.sleep(0.1)
     assert set(made.listeners) == {20}
-    made.close()
+    made.close(forget=True)
 
 
 async def test_no_more_than_the_bound(
@@ -171,7 +231,7 @@ async def test_no_more_than_the_bound(
     del stage.door.homes[2]
     await trio.sleep(CHECK + 1)
     assert set(made.listeners) == {30, 40}, "room is used as soon as it is there"
-    made.close()
+    made.close(forget=True)
 
 
 async def test_one_user_has_a_quarter(stage: Stage, clock: trio.abc.Clock) -> None:
@@ -182,7 +242,7 @@ async def test_one_user_has_a_quarter(stage: Stage, clock: trio.abc.Clock) -> No
     stage.process(5, uid=8)
     await stage.report(5, uid=8)
     assert set(made.listeners) == {20, 30, 50}
-    made.close()
+    made.close(forget=True)
 
 
 async def test_a_taken_port_is_tried_again_and_said_once(
@@ -203,7 +263,7 @@ async def test_a_taken_port_is_tried_again_and_said_once(
     stage.door.troubles.clear()
     await trio.sleep(40)
     assert set(made.listeners) == {20}
-    made.close()
+    made.close(forget=True)
 
 
 async def test_what_nobody_wants_any_more_is_not_tried_again(
@@ -249,7 +309,7 @@ async def test_a_process_that_moved_is_said(
     await trio.sleep(2)
     await stage.report(3, WAITS)
     assert "network namespace 30 waits in vain: its process has ended" in capsys.readouterr().err
-    made.close()
+    made.close(forget=True)
 
 
 async def test_only_the_host_when_told_so(
@@ -276,7 +336,7 @@ async def test_where_all_is_disabled_nobody_is_served(stage: Stage, clock: trio.
     await trio.sleep(1)
     assert set(made.listeners) == {20}
     assert stage.door.watched[-1] == WATCH_SOCKETS
-    made.close()
+    made.close(forget=True)
 
 
 async def test_in_a_container_pids_of_reports_are_not_believed(
@@ -289,7 +349,7 @@ async def test_in_a_container_pids_of_reports_are_not_believed(
     await stage.report(3)
     await trio.sleep(1)
     assert set(made.listeners) == {30}, "found by looking, not by the number"
-    made.close()
+    made.close(forget=True)
 
 
 def test_layouts_are_those_of_the_kernel_half() -> None:
@@ -324,60 +384,3 @@ def test_lines_are_paced() -> None:
     for number in range(1000):
         pace.line(number, "text", 10_000 + number)
     assert pace.line(0, "text", 11_000) == "text", "memory is bounded"
-
-
-# --- what there is -------------------------------------------------------------------------------
-
-MOUNTS = r"""
-22 1 0:21 / /proc rw - proc proc rw
-90 1 0:4 net:[4026532001] /run/netns/a\040b rw shared:7 - nsfs nsfs rw
-91 1 0:4 net:[4026531840] /run/netns/ours rw - nsfs nsfs rw
-92 1 0:4 mnt:[4026532002] /run/snapd/ns/x.mnt rw - nsfs nsfs rw
-93 1 0:4 net:[4026532003] /fake rw - tmpfs nsfs rw
-"""
-
-
-def make_process(proc: Path, pid: int, uid: int, cgroup: str) -> int:
-    """Its namespace is a plain file; the inode number is what counts."""
-    folder = proc / str(pid)
-    (folder / "ns").mkdir(parents=True)
-    (folder / "ns/net").touch()
-    (folder / "cgroup").write_text(f"12:devices:/x\n0::{cgroup}\n")
-    (folder / "status").write_text(f"Name:\tx\nUid:\t{uid}\t0\t0\t0\n")
-    return (folder / "ns/net").stat().st_ino
-
-
-def test_namespaces_are_found_by_mount_and_by_process(tmp_path: Path) -> None:
-    (tmp_path / "self").mkdir()
-    (tmp_path / "self/mountinfo").write_text(MOUNTS.lstrip())
-    inside = make_process(tmp_path, 5, 7, "/vm/users")
-    outside = make_process(tmp_path, 6, 8, "/vm2")
-    own = make_process(tmp_path, 7, 0, "/vm")
-    (tmp_path / "8/ns").mkdir(parents=True)  # it ends just now
-
-    homes = scan(own, Scope("/vm", everything=False), tmp_path)
-    assert homes.pop(4026531840).path == "/run/netns/ours"
-    assert homes == {
-        4026532001: Home("/run/netns/a b", 0, wanted=False),
-        inside: Home(f"{tmp_path}/5/ns/net", 7, wanted=True),
-        outside: Home(f"{tmp_path}/6/ns/net", 0, wanted=False),
-    }
-    everything = scan(own, Scope("/", everything=True), tmp_path)
-    assert all(home.wanted for home in everything.values())
-    assert tables(inside, tmp_path) == tmp_path / "5/net"
-    assert tables(1, tmp_path) == tmp_path / "none"
-
-
-def test_this_process_is_described_as_it_is() -> None:
-    own = inum_of("/proc/self/ns/net")
-    assert own not in scan(own, Scope("/", everything=True))
-    assert pids_are_the_kernels() == (inum_of("/proc/self/ns/pid") == 0xEFFFFFFC)
-
-
-async def test_mounts_that_do_not_change_wake_nobody() -> None:
-    watch = MountWatch()
-    with trio.move_on_after(0.05) as scope:
-        await trio.lowlevel.wait_readable(watch.fileno())
-    assert scope.cancelled_caught
-    watch.close()
-    watch.close()

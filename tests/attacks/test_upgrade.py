@@ -12,6 +12,7 @@ from tests.attacks import next_layout
 from tests.attacks.conftest import INSTANCE, eventually
 from tests.attacks.test_life_cycle import (
     GOAL_STATE,
+    ONE,
     REFUSED,
     USERS,
     finish,
@@ -19,6 +20,7 @@ from tests.attacks.test_life_cycle import (
     set_mode,
 )
 
+from gpa.demo.lab import VM, Place
 from gpa.demo.services import gpa_command
 
 if TYPE_CHECKING:
@@ -112,9 +114,9 @@ class Crowd:
         assert eventually(lambda: len(self._stand.arrived(self.mark)) > before + 8, 20)
 
 
-def waiting(stand: Stand, uid: int, target: str) -> Popen[str]:
+def waiting(stand: Stand, uid: int, target: str, place: Place = VM) -> Popen[str]:
     """Somebody who has connected and has not asked yet."""
-    one = stand.spawn(uid, WAIT, target)
+    one = stand.spawn(uid, WAIT, target, place=place)
     assert one.stdout is not None
     assert one.stdout.readline() == "1\n"
     return one
@@ -157,6 +159,19 @@ def test_who_connected_to_a_dead_agent_is_served_as_who_he_is(stand: Stand) -> N
     stand.agent.start()
     assert [one.communicate(timeout=20)[0] for one in crowd] == ["200\n"] * len(USERS)
     assert judge_host(stand, mark) == len(USERS)
+
+
+def test_callers_in_other_network_namespaces_wait_as_well(stand: Stand) -> None:
+    stand.lab.add_netns("apart")
+    place = Place("apart", "vm/users")
+    mark = secrets.token_hex(4)
+    assert stand.attack(USERS[1], ONE, f"{INSTANCE}&m={mark}.{USERS[1]}.1", place=place) == 200
+    for end in (stand.agent.kill, stand.agent.stop):
+        end()
+        crowd = [waiting(stand, uid, f"{INSTANCE}&m={mark}.{uid}.2", place) for uid in USERS]
+        stand.agent.start()
+        assert [one.communicate(timeout=20)[0] for one in crowd] == ["200\n"] * len(USERS)
+    assert judge_host(stand, mark) == 1 + 2 * len(USERS)
 
 
 def test_a_listener_of_a_cgroup_that_is_gone_still_names_its_callers(stand: Stand) -> None:
@@ -203,6 +218,6 @@ def test_a_stop_in_audit_mode_serves_who_waits_and_keeps_nothing(stand: Stand) -
 def test_a_manager_that_forgets_leaves_connects_refused(stand: Stand) -> None:
     assert stand.agent.stop() == 0
     stand.agent.manager.close()
-    assert stand.attack(USERS[1], "tell(attempt(ARGUMENTS[0]))", INSTANCE) in REFUSED
+    assert stand.attack(USERS[1], ONE, INSTANCE) in REFUSED
     stand.agent.start()
     assert eventually(lambda: stand.agent.manager.kept)

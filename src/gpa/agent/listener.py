@@ -76,14 +76,15 @@ def take_over(
     """The first of the kept sockets that listens on that address here; all others are closed."""
     found = None
     for _, sock in kept:
-        if found is None and _listens_on(sock, address) and _is_of_this_namespace(sock):
+        if found is None and listens_on(sock, address) and _is_of_this_namespace(sock):
             found = sock
         else:
             sock.close()
     return found
 
 
-def _listens_on(sock: socket.socket, address: tuple[str, int]) -> bool:
+def listens_on(sock: socket.socket, address: tuple[str, int] = LISTEN_ADDRESS) -> bool:
+    """Whether the socket, of whatever network namespace, could be a listener of ours."""
     try:
         return (
             sock.family == socket.AF_INET

@@ -1,5 +1,6 @@
 """Listeners in other network namespaces: opened when the first socket is made there, closed when
-nothing but the listener keeps the namespace alive.
+nothing but the listener keeps the namespace alive. The service manager keeps copies (systemd.py),
+so that callers there wait for the next start as those at home do.
 
 127.0.0.1 is another loopback in each namespace, so connects there need a listener there. The kernel
 half reports a namespace without one (bpf/namespaces.h), mounts tell of those that get a name; what
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from gpa.agent import netns
+from gpa.agent.listener import listens_on
 from gpa.agent.log import one_line
 from gpa.agent.nsledger import MAX_NAMESPACES, Ledger, Pace, Served
 from gpa.endpoints import Mode
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from gpa.agent.log import Log
     from gpa.agent.netns import Report
     from gpa.agent.relay import Relay
+    from gpa.agent.systemd import Kept, Notifier
     from gpa.agent.tools import NamespaceDoor
     from gpa.endpoints import Endpoint
 
@@ -45,6 +48,15 @@ WORDS: Final = {
 """What the kernel half did with a connect."""
 
 
+PREFIX: Final = "gpa-netns-"
+"""Of the names of copies with the service manager; cookie, inode number and uid follow."""
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether a kept socket is one of those here."""
+    return name.startswith(PREFIX)
+
+
 @dataclass(frozen=True)
 class Listener:
     """A listening socket in another namespace.
@@ -52,10 +64,12 @@ class Listener:
     Attributes:
         socket: ours, and so to be closed by us.
         id: the relay's name for it.
+        name: of its copy with the service manager.
     """
 
     socket: socket.socket
     id: int
+    name: str
 
 
 class Namespaces:
@@ -66,7 +80,14 @@ class Namespaces:
     """
 
     def __init__(
-        self, choice: str, relay: Relay, log: Log, *, most: int = MAX_NAMESPACES - 1
+        self,
+        choice: str,
+        relay: Relay,
+        log: Log,
+        manager: Notifier,
+        *,
+        kept: Kept,
+        most: int = MAX_NAMESPACES - 1,
     ) -> None:
         """Nothing is opened before `run`.
 
@@ -74,12 +95,16 @@ class Namespaces:
             choice: `networkNamespaces`: "all", or "host" for our own only.
             relay: serves the listeners.
             log: for people.
+            manager: keeps copies of the listeners.
+            kept: those that it kept, taken over by `run`.
             most: bound of namespaces beside our own.
         """
         self.listeners: dict[int, Listener] = {}
         self._all = choice == "all"
         self._relay = relay
         self._log = log
+        self._manager = manager
+        self._kept = kept
         self._ledger = Ledger(most)
         self._pace = Pace()
         self._protecting = True
@@ -95,6 +120,7 @@ class Namespaces:
 
     async def run(self, door: NamespaceDoor) -> None:
         """Serve other namespaces until cancelled; the listeners stay until `close`."""
+        self._adopt(door)
         # Of an agent before us: its listeners are gone.
         for cookie in door.led():
             if cookie not in self.listeners:
@@ -109,10 +135,14 @@ class Namespaces:
             nursery.start_soon(self._hear, door)
             nursery.start_soon(self._follow_mounts, door)
 
-    def close(self) -> None:
-        """Close the listeners; what led to them is the caller's to take away, or refuses."""
+    def close(self, *, forget: bool) -> None:
+        """Close the listeners; what led to them is the caller's to take away, or refuses.
+
+        Args:
+            forget: the copies of the service manager, too; else callers wait for the next start.
+        """
         for cookie in list(self.listeners):
-            self._close(cookie)
+            self._close(cookie, forget=forget)
 
     # Tasks.
 
@@ -149,7 +179,7 @@ class Namespaces:
         homes = await trio.to_thread.run_sync(door.scan)
         for cookie in self._ledger.gone(homes, before):
             door.forget(cookie)
-            self._close(cookie)
+            self._close(cookie, forget=True)
         for inum, home in self._ledger.missing(homes):
             if why := self._serve(door, home.path, home.uid):
                 self._say(inum, f"network namespace net:[{inum}] is not served: {why}")
@@ -161,7 +191,7 @@ class Namespaces:
         for cookie in self.listeners:
             door.forget(cookie)
         await trio.sleep(SETTLE)
-        self.close()
+        self.close(forget=True)
 
     # Decisions, carried out.
 
@@ -215,6 +245,31 @@ class Namespaces:
 
     def _listen(self, door: NamespaceDoor, path: str, served: Served) -> None:
         cookie, sock = door.open(path)
+        self._use(door, cookie, sock, served)
+        self._manager.store(self.listeners[cookie].name, sock)
+
+    def _adopt(self, door: NamespaceDoor) -> None:
+        """Go on with what the service manager kept."""
+        for name, sock in self._kept:
+            found = _read_name(name) if self._all and listens_on(sock) else None
+            if found is not None and found[0] in self.listeners:
+                sock.close()  # one more copy of the same
+                continue
+            try:
+                if found is not None:
+                    door.mark(sock)
+                    self._use(door, found[0], sock, found[1])
+                    continue
+            except (OSError, GpaError) as error:
+                self._log.warn(
+                    f"the listener kept for another network namespace is of no use: {error}"
+                )
+            # Another is opened where one is wanted.
+            sock.close()
+            self._manager.forget(name)
+
+    def _use(self, door: NamespaceDoor, cookie: int, sock: socket.socket, served: Served) -> None:
+        """Serve what is listening there."""
         try:
             port = sock.getsockname()[1]
             number = self._relay.listen(sock.fileno())
@@ -227,14 +282,16 @@ class Namespaces:
         except BaseException:
             sock.close()
             raise
-        self.listeners[cookie] = Listener(sock, number)
+        self.listeners[cookie] = Listener(sock, number, _name(cookie, served))
         self._ledger.add(cookie, served)
 
-    def _close(self, cookie: int) -> None:
+    def _close(self, cookie: int, *, forget: bool) -> None:
         listener = self.listeners.pop(cookie)
         self._ledger.remove(cookie)
         self._relay.unlisten(listener.id)
         listener.socket.close()
+        if forget:
+            self._manager.forget(listener.name)
 
     def _wake_by(self, at: float) -> None:
         self._sleep.deadline = min(self._sleep.deadline, at)
@@ -242,3 +299,15 @@ class Namespaces:
     def _say(self, key: object, text: str) -> None:
         if line := self._pace.line(key, text, trio.current_time()):
             self._log.warn(line)
+
+
+def _name(cookie: int, served: Served) -> str:
+    return f"{PREFIX}{cookie}-{served.inum}-{served.uid}"
+
+
+def _read_name(name: str) -> tuple[int, Served] | None:
+    numbers = name.removeprefix(PREFIX).split("-")
+    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+        return None
+    cookie, inum, uid = map(int, numbers)
+    return cookie, Served(inum, uid)

@@ -155,12 +155,16 @@ class Netns:
             os.close(namespace)
         try:
             # First: a connect that finds it listening must know whose it is.
-            self._mark(made)
+            self.mark(made)
             own_port(made, LISTEN_ADDRESS, lambda: nsscan.tables(inum))
             return Opened(self._bound(), made)
         except BaseException:
             made.close()
             raise
+
+    def mark(self, listener: socket.socket) -> None:
+        """Have the kernel half take the socket for a listener of ours."""
+        self._mark(listener)
 
     def lead(self, cookie: int, port: int) -> None:
         """Connects of that namespace go to this port from now on.

@@ -100,7 +100,9 @@ class Agent:
         self._local = LocalEndpoints(tools.relay, tools.decode_caller, self)
         self._interception: Interception | None = None
         self._door = Door(tools.listener, notifier)
-        self._namespaces = Namespaces(config.network_namespaces, tools.relay, log)
+        self._namespaces = Namespaces(
+            config.network_namespaces, tools.relay, log, notifier, kept=tools.kept_elsewhere
+        )
         self._nudge = trio.Event()
         self._publishing = trio.Lock()
         self._looked_again = -LOOK_AGAIN
@@ -381,7 +383,7 @@ class Agent:
                 pass
             await trio.to_thread.run_sync(interception.leave if stays else interception.release)
         await trio.to_thread.run_sync(relay.stop)
-        self._namespaces.close()
+        self._namespaces.close(forget=not stays)
         self._door.close(forget=not stays)
         if interception is not None:
             words = (

@@ -22,9 +22,10 @@ from gpa.agent.interception import Interception
 from gpa.agent.listener import open_listener, take_over
 from gpa.agent.lock import AgentLock
 from gpa.agent.log import Level, Log
+from gpa.agent.namespaces import is_elsewhere
 from gpa.agent.rules import HostPolicy
 from gpa.agent.service import Agent
-from gpa.agent.systemd import Notifier, kept_sockets
+from gpa.agent.systemd import Kept, Notifier, kept_sockets
 from gpa.agent.tools import Tools
 from gpa.errors import HostUnreachableError, NotRootError
 from gpa.rules.executables import Executables
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from gpa.config import Config
 
 LOG_NAME: Final = "ProxyAgent.log"
-
-Kept = list[tuple[str, "socket.socket"]]
-"""`systemd.kept_sockets`."""
 
 MAX_DESCRIPTORS: Final = 1 << 20
 """What the kernel lets a process have (fs.nr_open); `RLIMIT_NOFILE` may have no bound at all."""
@@ -109,7 +107,8 @@ def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
             relay=relay,
             snapshot=_native.Snapshot,
             attach=_attacher(config, leaf, log),
-            listener=_listener_maker(kept, log),
+            listener=_listener_maker([k for k in kept if not is_elsewhere(k[0])], log),
+            kept_elsewhere=[k for k in kept if is_elsewhere(k[0])],
             connect=lambda: host.connect(_native.exempt),
             keys=NativeKeys(config.latch_key_folder),
             policy=HostPolicy(
@@ -131,9 +130,11 @@ def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
 
 
 def _listener_maker(kept: Kept, log: Log) -> Callable[[], socket.socket]:
+    left = list(kept)
+
     def make() -> socket.socket:
-        found = take_over(kept)
-        kept.clear()
+        found = take_over(left)
+        left.clear()
         if found is None:
             return open_listener()
         log.info("took over the listener that the service manager kept")

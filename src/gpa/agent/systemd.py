@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gpa.agent.log import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
+
+Kept = Sequence[tuple[str, socket.socket]]
+"""Stored sockets with their names."""
 
 FIRST_DESCRIPTOR: Final = 3
 """`SD_LISTEN_FDS_START`."""
@@ -23,9 +27,7 @@ MOST_DESCRIPTORS: Final = 1024
 """More than the agent ever stores; a larger number is not ours."""
 
 
-def kept_sockets(
-    environment: MutableMapping[str, str] = os.environ,
-) -> list[tuple[str, socket.socket]]:
+def kept_sockets(environment: MutableMapping[str, str] = os.environ) -> Kept:
     """The stored sockets with their names, as they came; "unknown" where there is no name.
 
     To be called once, before this process opens anything: the variables are removed, and what is

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gpa.agent.older import Outcome
     from gpa.agent.relay import Relay
     from gpa.agent.rules import Policy
+    from gpa.agent.systemd import Kept
     from gpa.endpoints import Endpoint, Mode
 
 
@@ -62,6 +63,9 @@ class NamespaceDoor(Protocol):
 
     def open(self, path: str) -> Opened:
         """A listening socket there."""
+
+    def mark(self, listener: socket.socket) -> None:
+        """Have the kernel half take the socket for a listener of ours."""
 
     def lead(self, cookie: int, port: int) -> None:
         """Connects there go to that port from now on."""
@@ -120,6 +124,7 @@ class Tools:
         decode_caller: a caller's record.
         reset_older: blocking; ends the connections to these endpoints that are not the agent's.
         names: resolves users and programs for records.
+        kept_elsewhere: listeners in other network namespaces that the service manager kept.
     """
 
     relay: Relay
@@ -133,3 +138,4 @@ class Tools:
     decode_caller: Callable[[bytes], CallerFields]
     reset_older: Callable[[Collection[Endpoint]], Outcome]
     names: Names = field(default_factory=Names)
+    kept_elsewhere: Kept = ()

@@ -75,7 +75,8 @@ def _refused(machine: Machine, address: tuple[str, int], error: OSError) -> Find
 def _taken(machine: Machine, address: tuple[str, int]) -> Finding:
     return failure(
         "listener",
-        f"{address[0]}:{address[1]} is taken by {port_holder(address[1], machine.proc / 'net', machine.proc)}",
+        f"{address[0]}:{address[1]} is taken by "
+        + port_holder(address[1], machine.proc / "net", machine.proc),
         "end it, or have it listen elsewhere: the agent's address is fixed",
     )
 
