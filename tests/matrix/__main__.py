@@ -21,6 +21,10 @@ It needs a Debian or Ubuntu with apt sources of Debian, QEMU, kmod and 2 GiB of 
 only to install what is missing. Guests have no network device and no disk. Kernels are kept in
 `${XDG_CACHE_HOME:-~/.cache}/gpa/kernels`; what is there may be removed at any time.
 
+`--json` prints `{"good", "rows"}`; a row has `kernel`, `boot`, `passed`, `failed`, `lacking`,
+`seconds`, `verdict`, `good`, `trouble` (with the console's end), and `outcomes`, one a test:
+`test`, `outcome`, `seconds` of the guest's clock, `said`.
+
 The exit status is 0 when every test passed on every kernel, or is listed as lacking; a kernel that
 cannot be had is a failure.
 """

@@ -102,7 +102,9 @@ def run(
     Raises:
         FetchError: it is not there, or failed.
     """
-    whole = {**os.environ, "LC_ALL": "C", **(env or {})}
+    # depmod is in a folder that is on root's PATH only.
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    whole = {**os.environ, "LC_ALL": "C", "PATH": path, **(env or {})}
     try:
         done = subprocess.run(
             words, env=whole, cwd=cwd, capture_output=True, text=True, check=False

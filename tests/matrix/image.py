@@ -91,7 +91,9 @@ def write(to: IO[bytes], init: Path, bytecode: Path) -> None:
         source = Path("/") / compiled.relative_to(bytecode)
         files.files[str(source.parent / "__pycache__" / source.name)] = compiled
     # Callers are run by the first python3 on PATH; one is enough.
-    if (found := shutil.which("python3", path=PATH)) is None or not Path(found).samefile(python):
+    if (found := shutil.which("python3", path=PATH)) and Path(found).samefile(python):
+        files.add(Path(found))
+    else:
         files.links["/usr/bin/python3"] = str(python)
     for other in ("/bin", "/sbin", "/lib", "/lib64"):
         files.add_folder(Path(other))
@@ -119,7 +121,7 @@ class Files:
         real = self.add_folder(path.parent) / path.name
         if real.is_symlink():
             self._link(real)
-        else:
+        elif real.is_file():  # not what a link only promises
             self.files[str(real)] = real
 
     def add_folder(self, path: Path) -> Path:

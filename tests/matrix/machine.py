@@ -28,6 +28,9 @@ MEMORY: Final = "1536M"
 LIMIT: Final = 1800.0
 """Seconds after which a guest hangs; a boot takes some minutes when nothing else runs."""
 
+TIMED_OUT: Final = 124
+"""What timeout(1) ends with then."""
+
 CONSOLE_LINES: Final = 40
 """Of the console that are shown when a guest did not come to its end."""
 
@@ -94,21 +97,16 @@ def boot(
         *(("-serial", f"file:{results}") if architecture == "amd64" else ()),
         *("-append", f"console={CONSOLE[architecture]} loglevel=4 panic=-1 gpa.matrix {words}"),
     ]
+    # timeout(1) ends it also when nobody is left to wait for it.
+    command[:0] = ["timeout", "--foreground", "--kill-after=5", str(limit)]
     started, trouble = time.monotonic(), ""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode == TIMED_OUT:
         trouble = f"not at its end after {limit:g} s"
-    else:
-        if done.returncode:
-            trouble = f"QEMU: {done.stderr.strip() or done.returncode}"
+    elif done.returncode:
+        trouble = f"QEMU: {done.stderr.strip() or done.returncode}"
     seconds = time.monotonic() - started
     initramfs.unlink()
     said = console.read_text("utf-8", "replace") if console.exists() else ""
