@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpa.agent import redact, words
 from gpa.agent.audit import ALLOWED_BYTES, Auditor
-from gpa.agent.identity import Names, Program, User
+from gpa.agent.identity import Exe, Names, Program, User
 from gpa.agent.summary import ROWS, Summary
 from gpa.agent.units import Unit
 from gpa.endpoints import Endpoint
@@ -33,6 +33,7 @@ CALLER = {
     "tgid": 4242,
     "ppid": 1,
     "start_boottime": 77,
+    "exe": None,
     "cgroup_id": 9,
     "exe_name": "curl",
     "comm": "curl",
@@ -68,7 +69,7 @@ class FakeNames(Names):
     def user(self, uid: int) -> User:
         return User("app", ("app", "web"))
 
-    def program(self, tgid: int, start_boottime: int) -> Program:
+    def program(self, tgid: int, start_boottime: int, exe: Exe | None = None) -> Program:
         return Program("/usr/bin/curl", "curl -s http://169.254.169.254/")
 
     def unit(self, cgroup_id: int) -> Unit:

@@ -24,6 +24,9 @@ def test_a_process_is_described_while_it_is_the_same() -> None:
     assert "pytest" in program.command_line
     assert names.seen(pid, start)
     assert names.program(pid, start + NS_PER_TICK) is None, "another process had this pid"
+    ctime = divmod(Path(sys.executable).stat().st_ctime_ns, 1_000_000_000)
+    assert Names().program(pid, start, (0, 0, *ctime)) == program
+    assert Names().program(pid, start, (0, 0, ctime[0], 1)) is None, "another program by now"
 
 
 def test_a_process_that_has_gone_is_described_only_by_what_was_seen() -> None:

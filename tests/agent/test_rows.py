@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gpa._native import records
 from gpa.agent import rows
 from gpa.agent.audit import ALLOWED_BYTES, Auditor, Epochs
-from gpa.agent.identity import Names, Program, User
+from gpa.agent.identity import Exe, Names, Program, User
 from gpa.agent.summary import Summary
 from gpa.endpoints import Endpoint
 from gpa.rules.compile import CompiledNames
@@ -72,7 +72,7 @@ class FakeNames(Names):
     def user(self, uid: int) -> User:
         return User(f"user{uid}", ())
 
-    def program(self, tgid: int, start_boottime: int) -> Program:
+    def program(self, tgid: int, start_boottime: int, exe: Exe | None = None) -> Program:
         return Program(f"/bin/{tgid}", str(start_boottime))
 
 

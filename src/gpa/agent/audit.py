@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gpa._native.records import AuditRow
-    from gpa.agent.identity import Names, Program, User
+    from gpa.agent.identity import Exe, Names, Program, User
     from gpa.agent.summary import Summary
     from gpa.agent.units import Unit
 
@@ -306,16 +306,18 @@ class Auditor:
         self, counts: Counts, rows: Iterable[AuditRow]
     ) -> dict[tuple[int, int], Program | None]:
         """Look at the processes before anything else: many live for milliseconds."""
-        callers = [((tgid, start), True) for _, _, _, tgid, start in counts]
+        callers: list[tuple[tuple[int, int], Exe | None, bool]] = [
+            ((tgid, start), None, True) for _, _, _, tgid, start in counts
+        ]
         for row in rows:
             if (caller := row["caller"]) is not None:
                 process = (caller["tgid"], caller["start_boottime"])
-                callers.append((process, row["decision"] == ALLOW))
+                callers.append((process, caller["exe"], row["decision"] == ALLOW))
         programs: dict[tuple[int, int], Program | None] = {}
         described = 0
-        for process, allowed in callers:
+        for process, exe, allowed in callers:
             known = self._names.seen(*process)
             if known or not allowed or described < DESCRIBED_PER_BATCH:
                 described += not known
-                programs[process] = self._names.program(*process)
+                programs[process] = self._names.program(*process, exe)
         return programs

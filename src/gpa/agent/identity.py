@@ -27,6 +27,9 @@ UNITS_KEPT: Final = 1024
 USER_SECONDS: Final = 300.0
 """How long a user's name is believed; rules are resolved elsewhere."""
 
+Exe = tuple[int, int, int, int]
+"""Device, inode number, change time in s and ns, as in `CallerFields`."""
+
 NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -85,14 +88,19 @@ class Names:
             self._units.popitem(last=False)
         return unit
 
-    def program(self, tgid: int, start_boottime: int) -> Program | None:
+    def program(self, tgid: int, start_boottime: int, exe: Exe | None = None) -> Program | None:
         """Path and redacted command line of the process, once for its life; None where it has gone
-        before it was looked at."""
+        before it was looked at.
+
+        Args:
+            exe: what the kernel saw it run. Another program by now is not named: the pid is
+                another's within the same tick of its start, or the process has executed it since.
+        """
         key = (tgid, start_boottime)
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
-        program = self._read(tgid, start_boottime)
+        program = self._read(tgid, start_boottime, exe)
         self._programs[key] = program
         if len(self._programs) > PROCESSES_KEPT:
             self._programs.popitem(last=False)
@@ -102,12 +110,14 @@ class Names:
         """True when the process has been described before."""
         return (tgid, start_boottime) in self._programs
 
-    def _read(self, tgid: int, start_boottime: int) -> Program | None:
+    def _read(self, tgid: int, start_boottime: int, exe: Exe | None) -> Program | None:
         folder = self._proc / str(tgid)
         try:
             if not self._is_same(folder, start_boottime):
                 return None
             path = str((folder / "exe").readlink())
+            if exe is not None and _ctime(folder / "exe") != exe[2:]:
+                return None
             raw = _read_bounded(folder / "cmdline", 4 * redact.CMDLINE_LIMIT)
             # The pid could have been given to another between the two looks.
             if not self._is_same(folder, start_boottime):
@@ -125,6 +135,11 @@ class Names:
         if len(fields) < 20:
             return False
         return int(fields[19]) == start_boottime // NS_PER_TICK
+
+
+def _ctime(path: Path) -> tuple[int, int]:
+    """Of the file: on overlayfs and btrfs device and inode number are not what the kernel saw."""
+    return divmod(path.stat().st_ctime_ns, 1_000_000_000)
 
 
 def _look_up(uid: int) -> User | None:

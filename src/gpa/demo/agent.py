@@ -88,11 +88,10 @@ class AgentProcess(Service):
             UnavailableError: it ended, or did not say so in time.
         """
         deadline = time.monotonic() + seconds
-        while "READY=1" not in self.manager.notified:
+        while not self.manager.has_heard("READY=1", 0.05):
             self._check_alive()
             if time.monotonic() > deadline:
                 raise UnavailableError(f"the agent was not ready within {seconds:g} s")
-            self.manager.hear(0.05)
 
     def wait_provisioned(self, seconds: float = START_SECONDS) -> None:
         """Wait until the key is latched and everything runs (`provisioned.tag`).

@@ -4,8 +4,8 @@ sockets that it stores, as systemd does with `FileDescriptorStoreMax=`."""
 from __future__ import annotations
 
 import os
-import select
 import socket
+import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ MESSAGE_DESCRIPTORS: Final = 16
 
 
 class Manager:
-    """One service's manager.
+    """One service's manager. A thread of its own listens: a descriptor in a message that nobody
+    has read is open.
 
     Attributes:
         notified: what the latest start of the service has said, line by line.
@@ -30,26 +31,35 @@ class Manager:
         self.notified: list[str] = []
         self.kept: dict[str, int] = {}
         self.keeps = keeps
+        self._heard = threading.Condition()
         self._socket: socket.socket | None = None
+        self._listener: threading.Thread | None = None
 
     def listen(self) -> None:
         """Before each start of the service."""
         self._hang_up()
         self.address.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self.address))
         self.notified.clear()
+        self._listener = threading.Thread(target=self._listen, args=(self._socket,), daemon=True)
+        self._listener.start()
 
-    def hear(self, seconds: float = 0.0) -> None:
-        """Take what was said, and wait at most so long for the first word."""
-        while self._socket is not None and select.select([self._socket], [], [], seconds)[0]:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._socket, MESSAGE_BYTES, MESSAGE_DESCRIPTORS
-            )
+    def has_heard(self, line: str, seconds: float) -> bool:
+        """Whether the service has said so, or does within that time."""
+        with self._heard:
+            return self._heard.wait_for(lambda: line in self.notified, seconds)
+
+    def _listen(self, sock: socket.socket) -> None:
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(sock, MESSAGE_BYTES, MESSAGE_DESCRIPTORS)
+            if not data:  # hung up
+                return
             lines = data.decode().splitlines()
-            self.notified += lines
-            self._obey(dict(line.split("=", 1) for line in lines), descriptors)
-            seconds = 0.0
+            with self._heard:
+                self.notified += lines
+                self._obey(dict(line.split("=", 1) for line in lines), descriptors)
+                self._heard.notify_all()
 
     def _obey(self, said: dict[str, str], descriptors: list[int]) -> None:
         name = said.get("FDNAME", "stored")
@@ -67,10 +77,13 @@ class Manager:
             os.close(self.kept.pop(name))
 
     def _hang_up(self) -> None:
-        self.hear()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._socket is None or self._listener is None:
+            return
+        # What was said before is heard first.
+        self._socket.shutdown(socket.SHUT_RD)
+        self._listener.join()
+        self._socket.close()
+        self._socket = None
 
     def close(self) -> None:
         """The service is removed: nothing is kept any more."""
