@@ -25,6 +25,12 @@ class NoAgent:
     def audit(self) -> list[dict[str, Any]]:
         return []
 
+    def kill(self) -> None:
+        """It was never there."""
+
+    def start(self) -> None:
+        """Nor is it now."""
+
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.kernel.program import build as compiled
 
 from gpa.demo.lab import HOST, SERVICE, VM, Lab, Place
 from gpa.demo.machine import PATH
@@ -30,11 +31,7 @@ def build(lab: Lab, source: Path) -> Path:
     """A program in C, for everybody in the laboratory to run."""
     program = lab.programs / source.stem
     if not program.exists():
-        found = (shutil.which(name, path=PATH) for name in ("cc", "gcc", "clang"))
-        compiler = next(filter(None, found))
-        flags = ["-O1", "-static", "-fno-stack-protector", "-fcf-protection=none"]
-        subprocess.run([compiler, *flags, "-o", program, source], check=True)
-        program.chmod(0o755)
+        compiled(source, program)
     return program
 
 

@@ -15,6 +15,7 @@ import sysconfig
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from tests.kernel.program import build
 from tests.matrix.cpio import Archive
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ NEVER_IMPORTED: Final = frozenset(("ensurepip", "idlelib", "site-packages", "tes
 
 NOT_FILES: Final = re.compile(r"__mypyc|^_tkinter|^_test|^_ctypes_test|\.opt-[12]\.pyc$|\.a$")
 """Of the same two, single files: some would bring half a desktop's libraries."""
+
+PROGRAMS: Final = "/programs"
+"""Those in C, which have no compiler there."""
 
 FOLDERS: Final = {"dev": 0o755, "proc": 0o755, "run": 0o755, "sys": 0o755, "tmp": 0o1777}
 USERS: Final = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n"
@@ -66,13 +70,14 @@ def compile_all(bytecode: Path, tests: Sequence[str]) -> None:
             raise RuntimeError(f"{' '.join(words)}:\n{done.stdout}{done.stderr}")
 
 
-def write(to: IO[bytes], init: Path, bytecode: Path) -> None:
+def write(to: IO[bytes], init: Path, bytecode: Path, programs: Path) -> None:
     """Write the archive.
 
     Args:
         to: where.
         init: a program in Python, standard library only, which becomes PID 1.
         bytecode: as `compile_all` left it.
+        programs: an empty folder.
     """
     python = Path(sys.executable).resolve()
     files = Files()
@@ -90,6 +95,10 @@ def write(to: IO[bytes], init: Path, bytecode: Path) -> None:
     for compiled in bytecode.rglob("*.pyc"):
         source = Path("/") / compiled.relative_to(bytecode)
         files.files[str(source.parent / "__pycache__" / source.name)] = compiled
+    for source in sorted((ROOT / "tests" / "kernel").glob("*.c")):
+        build(source, programs / source.stem)
+        files.files[f"{PROGRAMS}/{source.stem}"] = programs / source.stem
+    files.folders.add(PROGRAMS)
     # Callers are run by the first python3 on PATH; one is enough.
     if (found := shutil.which("python3", path=PATH)) and Path(found).samefile(python):
         files.add(Path(found))

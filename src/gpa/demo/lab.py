@@ -324,18 +324,24 @@ class Lab:
         return emulator
 
     def start_agent(
-        self, overrides: Mapping[str, object] | None = None, *, wait: bool = True
+        self,
+        overrides: Mapping[str, object] | None = None,
+        *,
+        wait: bool = True,
+        keeps: bool = False,
     ) -> AgentProcess:
         """Start the agent in the VM, and wait until it is ready.
 
         Args:
             overrides: keys of the configuration file to set.
             wait: False returns at once; `AgentProcess.wait_ready` waits later.
+            keeps: its service manager keeps its listeners while it is down.
 
         Raises:
             UnavailableError: it ended or was not ready in time.
         """
         agent = AgentProcess(self, SERVICE, overrides or {})
+        agent.manager.keeps = keeps
         self._services.append(agent)
         agent.start(wait=wait)
         return agent

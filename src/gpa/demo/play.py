@@ -86,7 +86,7 @@ def set_stage(lab: Lab) -> Stage:
         # Before the agent: it looks for a program that a rule names when it reads the rule.
         lab.add_program(program, INTERPRETER)
     emulator = lab.start_emulator(scenario(lab))
-    agent = lab.start_agent()
+    agent = lab.start_agent(keeps=True)
     agent.wait_provisioned()
     return Stage(lab, agent, emulator)
 

@@ -202,5 +202,13 @@ SCENES: list[Scene] = [
         MISDIRECTED,
         play=Stage.launder,
     ),
+    Scene(
+        "agent-killed",
+        "the agent is killed among many requests: who connects meanwhile waits, and is known",
+        Who(USER, note="agent killed"),
+        INSTANCE,
+        AS_USER,
+        play=Stage.ask_a_dead_agent,
+    ),
 ]
 """Played in this order."""

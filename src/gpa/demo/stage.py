@@ -18,7 +18,8 @@ from gpa.demo.services import POLL_SECONDS
 from gpa.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import subprocess
+    from collections.abc import Sequence
 
     from gpa.demo.agent import AgentProcess
     from gpa.demo.emulator import EmulatorProcess
@@ -35,6 +36,9 @@ CLIENT_SECONDS: Final = 10
 
 WITNESS_SECONDS: Final = 2.0
 """Records are written after the answer; so long they may take on a busy machine."""
+
+CROWD: Final = 8
+"""Requests that are under way when the agent is killed."""
 
 MARK: Final = "demo"
 """Query parameter that makes each target unique: the host's record is found by it."""
@@ -222,7 +226,22 @@ class Stage:
         }
         return self._client(who, request, [str(ATTACK), json.dumps({"name": name, **programs})])
 
+    def ask_a_dead_agent(self, who: Who, request: Request) -> Answer:
+        """Kill the agent while a crowd asks, send the request to the dead, and start it again."""
+        crowd = [self._begin(who, request, [str(CLIENT)]) for _ in range(CROWD)]
+        self.agent.kill()
+        waiting = self._begin(who, request, [str(CLIENT)])
+        self.agent.start()
+        for one in crowd:
+            self._end(*one)
+        return self._end(*waiting)
+
     def _client(self, who: Who, request: Request, script: Sequence[str]) -> Answer:
+        return self._end(*self._begin(who, request, script))
+
+    def _begin(
+        self, who: Who, request: Request, script: Sequence[str]
+    ) -> tuple[subprocess.Popen[str], str]:
         user = pwd.getpwnam(who.user)
         target = _unique(request.target)
         spec = {
@@ -240,9 +259,14 @@ class Stage:
         }
         program = str(self.lab.programs / who.program)
         words = [program, "-S", "-s", "-P", *script, json.dumps(spec)]
-        pid, out = self._run(0, 0, words, who.place, _python_home())
-        got = json.loads(out)
-        return Answer(pid, target, got["status"], got["body"], got["microseconds"], got["error"])
+        process = self.lab.spawn(0, 0, words, place=who.place, env=_python_home())
+        return process, target
+
+    def _end(self, process: subprocess.Popen[str], target: str) -> Answer:
+        got = json.loads(_said(process))
+        return Answer(
+            process.pid, target, got["status"], got["body"], got["microseconds"], got["error"]
+        )
 
     def ask_from_new_network(self, who: Who, request: Request) -> Answer:
         """Send the request by the first socket of a network namespace that is made for it."""
@@ -258,11 +282,12 @@ class Stage:
         words = ["curl", "--silent", "--max-time", str(CLIENT_SECONDS), "--noproxy", "*"]
         words += [word for line in fields for word in ("--header", line)]
         words += ["--write-out", "\n%{http_code} %{time_total}", url]
-        pid, out = self._run(user.pw_uid, user.pw_gid, words, who.place, {})
-        body, _, last = out.rpartition("\n")
+        process = self.lab.spawn(user.pw_uid, user.pw_gid, words, place=who.place)
+        body, _, last = _said(process).rpartition("\n")
         status, seconds = last.split()
         # curl writes 000 where there was no answer.
-        return Answer(pid, target, int(status) or None, body, round(float(seconds) * 1e6))
+        microseconds = round(float(seconds) * 1e6)
+        return Answer(process.pid, target, int(status) or None, body, microseconds)
 
     def hear(self, answer: Answer, expected: Expected) -> Seen:
         """Put together what the witnesses tell.
@@ -287,20 +312,13 @@ class Stage:
         seen.why = answer.error or _description(answer.body) or seen.reason
         return seen
 
-    def _run(
-        self,
-        uid: int,
-        gid: int,
-        words: Sequence[str],
-        place: Place,
-        env: Mapping[str, str],
-    ) -> tuple[int, str]:
-        process = self.lab.spawn(uid, gid, words, place=place, env=env)
-        out, err = process.communicate(timeout=CLIENT_SECONDS + 10)
-        if not out:
-            last = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-            raise UnavailableError(f"the client could not be run: {last}")
-        return process.pid, out
+
+def _said(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=CLIENT_SECONDS + 10)
+    if not out:
+        last = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise UnavailableError(f"the client could not be run: {last}")
+    return out
 
 
 def _unique(target: str) -> str:
