@@ -9,6 +9,8 @@ import pytest
 from tests.kernel import cost
 from tests.kernel.conftest import interceptor
 
+from gpa.agent.pins import Pins
+
 if TYPE_CHECKING:
     from tests.kernel.conftest import Interceptor
 
@@ -33,4 +35,4 @@ def test_counts(interceptor: Interceptor, capsys: pytest.CaptureFixture[str]) ->
     leaf = interceptor.lab.attach_point / "service" / "gpa.agent"
     with cost.Programs(interceptor.lab.attach_point, leaf) as programs, capsys.disabled():
         print("\n\nverifier instructions", programs.instructions())
-        print("bytes of maps", cost.map_bytes(interceptor.lab.pins / "gpa" / "v1" / "maps"))
+        print("bytes of maps", cost.map_bytes(Pins(interceptor.lab.pins / "gpa").maps))

@@ -15,7 +15,7 @@
 #include <linux/types.h>
 #endif
 
-#define GPA_PINS 1 /* shape of the maps */
+#define GPA_PINS 2 /* shape of the maps */
 #define GPA_ABI 1  /* fields of struct gpa_ident; 0 is no record */
 
 /* The private socket level ("gp") and its options. Only the agent is answered, see bpf/handover.h. */

@@ -113,9 +113,7 @@ def test_a_stored_socket_travels_with_its_name(tmp_path: Path) -> None:
         manager.bind(path)
         manager.settimeout(5)
         notifier = Notifier({"NOTIFY_SOCKET": path})
-        assert not notifier.keeps
         notifier.store("gpa-listener", listener)
-        assert notifier.keeps
         data, descriptors, _, _ = socket.recv_fds(manager, 100, 4)
         assert data == b"FDSTORE=1\nFDNAME=gpa-listener\nFDPOLL=0"
         with socket.socket(fileno=descriptors[0]) as copy:
@@ -124,8 +122,20 @@ def test_a_stored_socket_travels_with_its_name(tmp_path: Path) -> None:
         assert manager.recv(100) == b"FDSTOREREMOVE=1\nFDNAME=gpa-listener"
 
 
-def test_where_nobody_listens_nothing_is_kept() -> None:
-    notifier = Notifier({})
+@pytest.mark.parametrize(
+    ("environment", "has_kept", "keeps"),
+    [
+        ({"NOTIFY_SOCKET": "/x"}, False, False),
+        ({"NOTIFY_SOCKET": "/x"}, True, True),
+        ({"NOTIFY_SOCKET": "/x", "FDSTORE": "0"}, False, False),
+        ({"NOTIFY_SOCKET": "/x", "FDSTORE": "16"}, False, True),
+        ({"FDSTORE": "16"}, True, False),
+    ],
+)
+def test_whether_the_manager_keeps_sockets(
+    environment: dict[str, str], has_kept: bool, keeps: bool
+) -> None:
+    notifier = Notifier(environment, has_kept=has_kept)
+    assert notifier.keeps is keeps
     with socket.socket() as some:
-        notifier.store("gpa-listener", some)
-    assert not notifier.keeps
+        notifier.store("gpa-listener", some)  # nobody listens

@@ -16,6 +16,7 @@ from tests.kernel.conftest import PYTHON, build, interceptor
 
 from gpa.agent.interception import COUNTERS
 from gpa.agent.libbpf import Map, pinned_map
+from gpa.agent.pins import Pins
 from gpa.demo.lab import VM, Lab, Place
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Stand:
         return {name: struct.unpack("=Q", value or bytes(8))[0] for name, value in rows}
 
     def _map(self, name: str, key_size: int, value_size: int) -> Map:
-        table = pinned_map(self.lab.pins / "gpa" / "v1" / "maps" / name, key_size, value_size)
+        table = pinned_map(Pins(self.lab.pins / "gpa").maps / name, key_size, value_size)
         assert table is not None
         return table
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.attacks.conftest import INSTANCE, eventually
 
+from gpa.agent.pins import Pins
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -218,7 +220,7 @@ def test_taken_port_attaches_nothing_and_says_who(stand: Stand) -> None:
     log = stand.agent.log_folder / "ProxyAgent.log"
     words = f"127.0.0.1:3080 is taken by pid {holder.pid}"
     assert eventually(lambda: words in log.read_text()), log.read_text()[-1000:]
-    assert not (stand.lab.pins / "gpa" / "v1" / "links" / "connect4").exists()
+    assert not (Pins(stand.lab.pins / "gpa").links / "connect4").exists()
     holder.kill()
     holder.wait()
     stand.agent.wait_ready()

@@ -17,6 +17,7 @@ import pytest
 from tests.attacks.conftest import INSTANCE, Stand, eventually
 from tests.doctor import foreign
 
+from gpa.agent.pins import LAYOUT, Pins
 from gpa.demo import cgroups
 from gpa.demo.lab import SERVICE, VM, Lab
 from gpa.demo.services import gpa_command, gpa_environment
@@ -113,7 +114,7 @@ def test_beside_a_running_agent_nothing_is_disturbed(stand: Stand) -> None:
     doctor = Doctor(stand.lab)
     stop = stand.lab.programs / "stop"
     mark = f"{INSTANCE}&m=doctor"
-    pins = stand.lab.pins / "gpa" / "v1" / "links"
+    pins = Pins(stand.lab.pins / "gpa").links
     before = {pin.name: door.cgroup_of_pin(pin) for pin in pins.iterdir()}
     crowd = [stand.spawn(uid, LOAD, f"{mark}.{uid}", stop) for uid in (0, 4021)]
     try:
@@ -122,7 +123,9 @@ def test_beside_a_running_agent_nothing_is_disturbed(stand: Stand) -> None:
             assert (code, failures(found)) == (0, [])
             assert found["agent"]["words"] == f"one runs, pid {stand.agent.pid}"
             assert found["listener"]["words"] == "the agent listens on 127.0.0.1:3080"
-            assert found["pins v1"]["words"].startswith(f"{len(before)} programs are attached")
+            assert found[f"pins v{LAYOUT}"]["words"].startswith(
+                f"{len(before)} programs are attached"
+            )
             assert tried(found) == dict.fromkeys(door.PROGRAMS, "ok")
             assert found["capture"]["state"] == "ok"
     finally:
@@ -149,8 +152,8 @@ def test_after_kill_9(stand: Stand) -> None:
         code, found = doctor.run(stand.agent.config)
         assert (code, failures(found)) == (0, [])
         assert found["agent"]["words"].startswith("none runs")
-        assert found["pins v1"]["state"] == "warning"
-        assert "gpa detach" in found["pins v1"]["remedy"]
+        assert found[f"pins v{LAYOUT}"]["state"] == "warning"
+        assert "gpa detach" in found[f"pins v{LAYOUT}"]["remedy"]
         assert found["capture"]["state"] == "ok"
         assert "kept for the agent" in found["listener"]["words"]
     finally:

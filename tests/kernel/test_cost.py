@@ -10,6 +10,7 @@ from tests.kernel import cost
 
 from gpa._native.records import IDENT_SIZE
 from gpa.agent.libbpf import BpfError, Map, pinned_map
+from gpa.agent.pins import Pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ def fill(table: Map | None, key: Callable[[int], bytes], value: bytes) -> int:
 
 
 def test_memory_of_the_maps(interceptor: Interceptor) -> None:
-    pins: Path = interceptor.lab.pins / "gpa" / "v1" / "maps"
+    pins: Path = Pins(interceptor.lab.pins / "gpa").maps
     idle = cost.map_bytes(pins)
     assert sum(idle.values()) <= cost.MAPS_BYTES
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.kernel.conftest import PYTHON, Interceptor
 
+from gpa.agent.pins import Pins
 from gpa.demo import network
 from gpa.demo.lab import AROUND, GUEST, HOST, VM, Lab, Place
 from gpa.demo.machine import tool
@@ -234,7 +235,7 @@ def test_dns_and_other_ports_pass(guarded: Interceptor, lab: Lab) -> None:
 
 
 def test_switched_off_it_is_removed_at_the_next_start(guarded: Interceptor, lab: Lab) -> None:
-    pin = lab.pins / "gpa" / "v1" / "links" / "egress"
+    pin = Pins(lab.pins / "gpa").links / "egress"
     assert pin.exists()
     guarded.kill()
     assert speak_by_hand(lab, "raw", *IMDS)["sent"] == "EPERM", "it stays when the agent dies"

@@ -18,7 +18,7 @@ from gpa.errors import InterceptionError
 if TYPE_CHECKING:
     from gpa.config import Config
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """`GPA_PINS` of bpf/record.h."""
 
 OPTIONS: Final = ("setsockopt", "getsockopt")

@@ -121,7 +121,7 @@ def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
             decode_caller=records.decode_caller,
             reset_older=older.reset,
         )
-        agent = Agent(config, tools, log, Notifier(), _native.__version__)
+        agent = Agent(config, tools, log, Notifier(has_kept=bool(kept)), _native.__version__)
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C, while stopping
             trio.run(agent.run)
     finally:

@@ -58,14 +58,17 @@ class Notifier:
 
     Attributes:
         watchdog: seconds between two signs of life that the manager asks for, None for no watchdog.
-        keeps: a socket was stored; whether the manager had room for it is not said.
+        keeps: it is known to keep sockets: it has said how many (systemd 254), or has kept some.
     """
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, environment: Mapping[str, str] = os.environ, *, has_kept: bool = False
+    ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         if self._address[:1] not in ("/", "@"):
             self._address = ""
-        self.keeps = False
+        room = environment.get("FDSTORE", "")
+        self.keeps = bool(self._address) and (has_kept or (room.isdecimal() and int(room) > 0))
         self.watchdog = self._watchdog_seconds(environment) if self._address else None
 
     def ready(self, status: str) -> None:
@@ -91,7 +94,6 @@ class Notifier:
         not answer.
         """
         self._send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptors=(kept.fileno(),))
-        self.keeps = bool(self._address)
 
     def forget(self, name: str) -> None:
         """Have every copy of that name closed."""

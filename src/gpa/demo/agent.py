@@ -75,7 +75,7 @@ class AgentProcess(Service):
             "run",
             "--config",
             self.config,
-            env={"NOTIFY_SOCKET": str(self.manager.address)},
+            env=self.manager.environment,
             kept=self.manager.kept,
         )
         if wait:

@@ -45,6 +45,11 @@ class Manager:
         self._listener = threading.Thread(target=self._listen, args=(self._socket,), daemon=True)
         self._listener.start()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the service: where we listen, and how many sockets we keep."""
+        return {"NOTIFY_SOCKET": str(self.address), "FDSTORE": "1024" if self.keeps else "0"}
+
     def has_heard(self, line: str, seconds: float) -> bool:
         """Whether the service has said so, or does within that time."""
         with self._heard:
