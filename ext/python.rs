@@ -22,7 +22,7 @@ use crate::key::{self, Fault};
 use crate::policy::Grounds;
 use crate::relay::{self, KernelInterception, RelayConfig};
 use crate::sign;
-use crate::sys::{cgroup, fd, net, ns, plain, process};
+use crate::sys::{cgroup, fd, heap, net, ns, plain, process};
 
 /// The eBPF object, part of the library: no file to lose or to swap.
 static BPF_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gpa.bpf.o"));
@@ -66,6 +66,12 @@ fn bpf_object(py: Python<'_>) -> Bound<'_, PyBytes> {
 #[pyfunction]
 fn harden() -> PyResult<()> {
     Ok(process::harden()?)
+}
+
+/// Gives memory that was used and freed back to the system.
+#[pyfunction]
+fn give_back_memory() {
+    heap::give_back();
 }
 
 /// Exempts a socket from the interception; to be called before it connects.
@@ -311,6 +317,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add_function(wrap_pyfunction!(bpf_object, module)?)?;
     module.add_function(wrap_pyfunction!(harden, module)?)?;
+    module.add_function(wrap_pyfunction!(give_back_memory, module)?)?;
     module.add_function(wrap_pyfunction!(exempt, module)?)?;
     module.add_function(wrap_pyfunction!(acquire_key, module)?)?;
     module.add_function(wrap_pyfunction!(socket_in, module)?)?;

@@ -152,6 +152,8 @@ def _attacher(
         made = Interception.attach(
             config, cgroup_root=config.cgroup_root, leaf=leaf.path, listener=listener
         )
+        # Half a megabyte of what reading and loading the programs took.
+        _native.give_back_memory()
         if made.mounted:
             log.warn(
                 f"pinFolder {config.pin_folder} was on no BPF filesystem: one is mounted there and "
