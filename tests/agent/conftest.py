@@ -176,6 +176,9 @@ class FakeDoor:
         made.bind(("127.0.0.1", 0))
         return Opened(cookie, made)
 
+    def netlink_elsewhere(self) -> list[Any]:
+        return []
+
     def mark(self, listener: socket.socket) -> None:
         assert listener.fileno() >= 0
         self.log.append("mark")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import trio
 import trio.testing
 
+from gpa.agent.netns import Netns
 from gpa.agent.nsscan import Home, MountWatch, Scope, inum_of, pids_are_the_kernels, scan, tables
 
 if TYPE_CHECKING:
@@ -65,3 +67,11 @@ async def test_mounts_that_do_not_change_wake_nobody() -> None:
     assert scope.cancelled_caught
     watch.close()
     watch.close()
+
+
+def test_connections_are_reset_only_where_somebody_is_intercepted() -> None:
+    """What others do in namespaces of theirs is no business of ours."""
+    homes = {2: Home("/proc/5/ns/net", 7, wanted=True), 3: Home("/proc/6/ns/net", 0, wanted=False)}
+    door = cast("Netns", SimpleNamespace(scan=lambda: homes))
+    makers = Netns.netlink_elsewhere(door)
+    assert [getattr(make, "args", None) for make in makers] == [("/proc/5/ns/net",)]

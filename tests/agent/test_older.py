@@ -202,7 +202,7 @@ def test_no_more_than_the_most_are_reset_and_few_are_named(
 async def test_only_what_becomes_enforced_is_reset() -> None:
     asked: list[list[Endpoint]] = []
 
-    def end(endpoints: Collection[Endpoint]) -> Outcome:
+    def end(endpoints: Collection[Endpoint], _: older.Elsewhere) -> Outcome:
         asked.append(sorted(endpoints))
         return Outcome()
 

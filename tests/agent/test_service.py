@@ -148,7 +148,7 @@ class World:
         sock.listen()
         return sock
 
-    def reset_older(self, endpoints: Collection[Endpoint]) -> older.Outcome:
+    def reset_older(self, endpoints: Collection[Endpoint], _: older.Elsewhere) -> older.Outcome:
         self.log.append(f"reset {'/'.join(sorted(endpoints))}")
         return older.Outcome()
 

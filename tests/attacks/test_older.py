@@ -12,6 +12,8 @@ import pytest
 from tests.attacks.conftest import INSTANCE, eventually
 from tests.attacks.test_life_cycle import ONE, set_mode
 
+from gpa.demo.lab import GUEST, VM, Place
+
 if TYPE_CHECKING:
     from tests.attacks.conftest import Stand
 
@@ -94,6 +96,20 @@ def test_older_connections_end_when_an_enforcing_agent_starts(stand: Stand) -> N
     stand.agent.stop()
     assert stand.agent.detach().returncode == 0
     holder = stand.spawn(UID, HOLD, stdin=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert len(json.loads(holder.stdout.readline())) == 2
+    stand.agent.start()
+    assert eventually(lambda: set(ask(holder, INSTANCE)) <= {"ECONNABORTED", "EPIPE"})
+    holder.kill()
+    holder.wait()
+
+
+def test_older_connections_of_other_network_namespaces_end_as_well(stand: Stand) -> None:
+    """Of the nested guest, which has a way to the host, by a process that the agent sees."""
+    set_mode(stand, "enforce")
+    stand.agent.stop()
+    assert stand.agent.detach().returncode == 0
+    holder = stand.spawn(UID, HOLD, stdin=subprocess.PIPE, place=Place(GUEST.netns, VM.cgroup))
     assert holder.stdout is not None
     assert len(json.loads(holder.stdout.readline())) == 2
     stand.agent.start()

@@ -36,9 +36,14 @@ _CHUNK: Final = 1 << 16
 _numbers = itertools.count(1)
 
 
-def connect(protocol: int) -> socket.socket:
-    """A socket that speaks to the kernel about the network namespace that this thread is in."""
-    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+def connect(protocol: int, descriptor: int | None = None) -> socket.socket:
+    """A socket that speaks to the kernel about the network namespace that this thread is in.
+
+    Args:
+        protocol: `NETLINK_*`.
+        descriptor: of one that was made elsewhere; owned here then.
+    """
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol, descriptor)
     made.settimeout(ANSWER_SECONDS)
     return made
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gpa import _native
-from gpa.agent import nsscan
+from gpa.agent import netlink, nsscan
 from gpa.agent.libbpf import BpfError
 from gpa.agent.listener import own_port
 from gpa.endpoints import LISTEN_ADDRESS
@@ -162,6 +163,12 @@ class Netns:
             made.close()
             raise
 
+    def netlink_elsewhere(self) -> list[Callable[[int], socket.socket]]:
+        """For each of the others in which somebody is intercepted: what gives a netlink socket
+        there, and `OSError` when it has gone; blocking."""
+        homes = self.scan().values()
+        return [functools.partial(_netlink_in, home.path) for home in homes if home.wanted]
+
     def mark(self, listener: socket.socket) -> None:
         """Have the kernel half take the socket for a listener of ours."""
         self._mark(listener)
@@ -191,6 +198,16 @@ class Netns:
         self._watch.close()
         self._reports.close()
         self._mounts.close()
+
+
+def _netlink_in(path: str, protocol: int) -> socket.socket:
+    namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        family, kind = socket.AF_NETLINK, socket.SOCK_RAW
+        made = _native.socket_in(namespace, family, kind, protocol)
+    finally:
+        os.close(namespace)
+    return netlink.connect(protocol, made)
 
 
 def _connects_can_wait() -> bool:

@@ -24,13 +24,16 @@ from gpa.agent import netlink
 from gpa.endpoints import Endpoint, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from gpa.agent.log import Log
 
     Make = Callable[[int], socket.socket]
     """Gives a netlink socket of the protocol; its network namespace is the one that is looked
     at."""
+
+    Elsewhere = Callable[[], Iterable[Make]]
+    """Other network namespaces; what it gives raises `OSError` for one that has gone."""
 
 MOST: Final = 4096
 """Connections reset at one time, and `SECONDS` for all of them: nobody has so many by right."""
@@ -215,6 +218,22 @@ def reset(endpoints: Collection[Endpoint], make: Make = netlink.connect) -> Outc
     return outcome
 
 
+def reset_everywhere(endpoints: Collection[Endpoint], elsewhere: Elsewhere) -> Outcome:
+    """`reset`, here and in other network namespaces, `SECONDS` for all of those. Blocking."""
+    outcome = reset(endpoints)
+    deadline = time.monotonic() + SECONDS
+    for make in elsewhere():
+        if time.monotonic() > deadline:
+            outcome.why = f"more than {SECONDS:.0f} s of work in other network namespaces"
+            break
+        there = reset(endpoints, make)
+        outcome.reset += there.reset
+        outcome.stay += there.stay
+        if there.stay:  # else it may have gone while we looked
+            outcome.why = there.why
+    return outcome
+
+
 def _destroy(diag: socket.socket, connection: Connection, outcome: Outcome) -> None:
     try:
         for _ in netlink.ask(diag, _DESTROY, netlink.ACK, pack_destroy(connection)):
@@ -231,9 +250,14 @@ def _destroy(diag: socket.socket, connection: Connection, outcome: Outcome) -> N
 
 
 class Older:
-    """Ends older connections when an endpoint becomes enforced: after attaching, and later."""
+    """Ends older connections when an endpoint becomes enforced: after attaching, and later.
 
-    def __init__(self, end: Callable[[Collection[Endpoint]], Outcome], log: Log) -> None:
+    Attributes:
+        elsewhere: other network namespaces to look at; none at first.
+    """
+
+    def __init__(self, end: Callable[[Collection[Endpoint], Elsewhere], Outcome], log: Log) -> None:
+        self.elsewhere: Elsewhere = tuple
         self._end = end
         self._log = log
         self._enforced: frozenset[Endpoint] = frozenset()
@@ -244,7 +268,8 @@ class Older:
         began, self._enforced = now - self._enforced, now
         if not began:
             return
-        done, wrong = (await trio.to_thread.run_sync(self._end, began)).words()
+        outcome = await trio.to_thread.run_sync(self._end, began, self.elsewhere)
+        done, wrong = outcome.words()
         if done:
             self._log.info(done)
         if wrong:

@@ -193,6 +193,7 @@ class Agent:
         self._parts.listener.run(f"listening on {address}")
         self._log.info(f"version {self._version}, listening on {address}, interception attached")
         self._notifier.ready(f"listening on {address}, waiting for the host")
+        self._older.elsewhere = self._interception.netns.netlink_elsewhere
         await self._older.end(self.modes)
         return self._interception
 
@@ -386,10 +387,9 @@ class Agent:
         self._namespaces.close(forget=not stays)
         self._door.close(forget=not stays)
         if interception is not None:
+            wait = "wait for" if self._notifier.keeps else "are refused until"
             words = (
-                "stopped: the interception stays, connects "
-                + ("wait for" if self._notifier.keeps else "are refused until")
-                + " the next start"
+                f"stopped: the interception stays, connects {wait} the next start"
                 if stays
                 else "stopped: nothing is left behind"
             )

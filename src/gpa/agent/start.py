@@ -119,7 +119,7 @@ def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
             ),
             split=rows.split,
             decode_caller=records.decode_caller,
-            reset_older=older.reset,
+            reset_older=older.reset_everywhere,
         )
         agent = Agent(config, tools, log, Notifier(has_kept=bool(kept)), _native.__version__)
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C, while stopping

@@ -11,7 +11,7 @@ from gpa.agent.identity import Names
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     import trio
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpa.agent.host import KeyStore
     from gpa.agent.netns import Opened, Report
     from gpa.agent.nsscan import Home
-    from gpa.agent.older import Outcome
+    from gpa.agent.older import Elsewhere, Make, Outcome
     from gpa.agent.relay import Relay
     from gpa.agent.rules import Policy
     from gpa.agent.systemd import Kept
@@ -63,6 +63,9 @@ class NamespaceDoor(Protocol):
 
     def open(self, path: str) -> Opened:
         """A listening socket there."""
+
+    def netlink_elsewhere(self) -> Iterable[Make]:
+        """What gives netlink sockets of those with intercepted callers; blocking."""
 
     def mark(self, listener: socket.socket) -> None:
         """Have the kernel half take the socket for a listener of ours."""
@@ -136,6 +139,6 @@ class Tools:
     policy: Policy
     split: Callable[[bytes, RuleWords | None], Pieces]
     decode_caller: Callable[[bytes], CallerFields]
-    reset_older: Callable[[Collection[Endpoint]], Outcome]
+    reset_older: Callable[[Collection[Endpoint], Elsewhere], Outcome]
     names: Names = field(default_factory=Names)
     kept_elsewhere: Kept = ()
