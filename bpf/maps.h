@@ -30,8 +30,6 @@ struct {
 
 /* Marks of the agent's own sockets: of exempt ones by their option, of listeners by user space, which writes here by
  * descriptor since a listener that was taken over may be of a cgroup that answers no option. */
-#define MARK_EXEMPT 1
-#define MARK_LISTENER 2
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

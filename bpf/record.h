@@ -24,6 +24,10 @@
 #define GPA_SO_EXEMPT 2   /* set: this socket's connect() is not redirected */
 #define GPA_SO_CLAIM 3    /* set, u64 nonce: the caller is the agent from now on */
 
+/* Values of the map `marks`: the agent's own sockets. */
+#define MARK_EXEMPT 1   /* its connect() is not redirected */
+#define MARK_LISTENER 2 /* written by user space */
+
 /* gpa_ident.flags */
 #define GPA_DIRECT (1U << 0)    /* connected to the listener itself, was not redirected */
 #define GPA_ACCEPTED (1U << 1)  /* this copy rides on the accepting side */

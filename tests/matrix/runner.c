@@ -167,7 +167,7 @@ static bool programs_load_and_attach(void)
 	struct gpa_policy enforced = { .mode = GPA_MODE_ENFORCE };
 	struct gpa_agent control = { .nonce = 4711 };
 	struct sockaddr_in own = address("127.0.0.1", 0);
-	__u32 zero = 0, port = PORT;
+	__u32 zero = 0, port = PORT, mark = MARK_LISTENER;
 	__u64 nonce = 4711;
 	int probe;
 
@@ -187,7 +187,7 @@ static bool programs_load_and_attach(void)
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	own.sin_port = htons(PORT);
 	MUST(!bind(listener, (void *)&own, sizeof(own)) && !listen(listener, 64));
-	MUST(!setsockopt(listener, GPA_SOL, GPA_SO_LISTENER, &port, sizeof(port)));
+	MUST(!bpf_map_update_elem(map("marks"), &listener, &mark, BPF_ANY));
 	MUST(!bpf_map_update_elem(map("targets"), &imds, &enforced, BPF_ANY));
 	MUST(!bpf_map_update_elem(map("netns_port"), &control.bound_netns, &port, BPF_ANY));
 	MUST(attach("gpa_sockops", VM) && attach("gpa_getpeername4", VM) && attach("gpa_getpeername6", VM));

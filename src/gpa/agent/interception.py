@@ -47,7 +47,7 @@ SOL_GPA: Final = 0x6770
 SO_CLAIM: Final = 3
 
 MARK_LISTENER: Final = struct.pack("=I", 2)
-"""`MARK_LISTENER` of bpf/maps.h."""
+"""`MARK_LISTENER` of bpf/record.h."""
 
 MODES: Final = {Mode.UNKNOWN: 0, Mode.DISABLED: 1, Mode.AUDIT: 2, Mode.ENFORCE: 3}
 """`GPA_MODE_*` of bpf/record.h."""
