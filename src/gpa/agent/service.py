@@ -129,6 +129,7 @@ class Agent:
                     if interception.guard is not None:
                         nursery.start_soon(interception.guard.watch, self._log)
                     nursery.start_soon(self._namespaces.run, interception.netns)
+                    nursery.start_soon(self._older.end, self.modes)
                     nursery.start_soon(self._poll)
                     nursery.start_soon(self._monitor)
                     nursery.start_soon(self._take)
@@ -194,7 +195,6 @@ class Agent:
         self._log.info(f"version {self._version}, listening on {address}, interception attached")
         self._notifier.ready(f"listening on {address}, waiting for the host")
         self._older.elsewhere = self._interception.netns.netlink_elsewhere
-        await self._older.end(self.modes)
         return self._interception
 
     # Tasks.
