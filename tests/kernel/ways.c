@@ -42,6 +42,7 @@ static void *map_ring(int ring, size_t size, long offset)
 static int by_ring(unsigned int setup, unsigned char flags)
 {
 	struct io_uring_params p = { .flags = setup, .sq_thread_idle = 1000 };
+	unsigned int enter = IORING_ENTER_GETEVENTS | (setup ? IORING_ENTER_SQ_WAKEUP : 0);
 	int ring = syscall(SYS_io_uring_setup, 1, &p);
 	unsigned int *tail, *array, *ready;
 	struct io_uring_sqe *sqe;
@@ -66,7 +67,8 @@ static int by_ring(unsigned int setup, unsigned char flags)
 	sqe->off = sizeof(to);
 	array[0] = 0;
 	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, ring, setup ? 0 : 1, 1, IORING_ENTER_GETEVENTS, 0, 0) < 0)
+	/* The ring's thread sleeps when it found nothing to do for a while: on a busy machine, before we got here. */
+	if (syscall(SYS_io_uring_enter, ring, setup ? 0 : 1, 1, enter, 0, 0) < 0)
 		return -errno;
 	return __atomic_load_n(ready, __ATOMIC_ACQUIRE) ? cqe->res : -EAGAIN;
 }
