@@ -11,17 +11,13 @@
 
 static __always_inline __u64 current_start_boottime(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	return BPF_CORE_READ(task, group_leader, start_boottime);
+	return READ(current_task(), group_leader, start_boottime);
 }
 
 /* Read, not asked: bpf_get_current_pid_tgid() came to the socket options only after 5.10. */
 static __always_inline __u32 current_tgid(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	return BPF_CORE_READ(task, tgid);
+	return READ(current_task(), tgid);
 }
 
 /* The agent's entry when the current process is the agent, else null. */

@@ -12,13 +12,13 @@
  * of his own, and see only files that were opened in there. */
 static __always_inline bool was_executed(const struct file *exe, const struct cred *cred)
 {
-	return BPF_CORE_READ(exe, f_flags) & FMODE_EXEC &&
-	       BPF_CORE_READ(exe, f_cred, user_ns) == BPF_CORE_READ(cred, user_ns);
+	return READ(exe, f_flags) & FMODE_EXEC &&
+	       READ(exe, f_cred, user_ns) == READ(cred, user_ns);
 }
 
 static __always_inline void capture_executable(struct gpa_ident *id, struct task_struct *task, const struct cred *cred)
 {
-	struct file *exe = BPF_CORE_READ(task, mm, exe_file);
+	struct file *exe = READ(task, mm, exe_file);
 	struct vfsmount *vfsmnt;
 	struct inode *inode;
 	struct mount *mnt;
@@ -26,21 +26,21 @@ static __always_inline void capture_executable(struct gpa_ident *id, struct task
 
 	if (!exe || !was_executed(exe, cred))
 		return;
-	inode = BPF_CORE_READ(exe, f_inode);
+	inode = READ(exe, f_inode);
 	if (!inode)
 		return;
-	id->exe_ino = BPF_CORE_READ(inode, i_ino);
-	id->exe_gen = BPF_CORE_READ(inode, i_generation);
-	id->exe_dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	id->exe_sbmagic = BPF_CORE_READ(inode, i_sb, s_magic);
+	id->exe_ino = READ(inode, i_ino);
+	id->exe_gen = READ(inode, i_generation);
+	id->exe_dev = READ(inode, i_sb, s_dev);
+	id->exe_sbmagic = READ(inode, i_sb, s_magic);
 	read_ctime(inode, &id->exe_ctime_s, &id->exe_ctime_ns);
-	vfsmnt = BPF_CORE_READ(exe, f_path.mnt);
+	vfsmnt = READ(exe, f_path.mnt);
 	mnt = (void *)vfsmnt - bpf_core_field_offset(struct mount, mnt);
 	id->exe_mntns_inum = BPF_CORE_READ(mnt, mnt_ns, ns.inum);
 	id->flags |= GPA_EXE_KNOWN;
 
 	/* The dentry's own name: a bind mount over an allowed path changes what readlink says, not this. */
-	len = bpf_probe_read_kernel_str(id->exe_name, sizeof(id->exe_name), BPF_CORE_READ(exe, f_path.dentry, d_name.name));
+	len = bpf_probe_read_kernel_str(id->exe_name, sizeof(id->exe_name), READ(exe, f_path.dentry, d_name.name));
 	/* A name that fills the field may have been cut. */
 	if (len > 1 && len < (long)sizeof(id->exe_name))
 		id->flags |= GPA_EXE_NAME;
@@ -48,8 +48,8 @@ static __always_inline void capture_executable(struct gpa_ident *id, struct task
 
 static __always_inline void capture(struct gpa_ident *id, struct bpf_sock_addr *ctx, __u32 dst_ip4, __u32 flags)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	const struct cred *cred = BPF_CORE_READ(task, cred);
+	struct task_struct *task = current_task();
+	const struct cred *cred = READ(task, cred);
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 
 	__builtin_memset(id, 0, sizeof(*id));
@@ -61,23 +61,26 @@ static __always_inline void capture(struct gpa_ident *id, struct bpf_sock_addr *
 	id->sock_cookie = bpf_get_socket_cookie(ctx);
 	id->tgid = pid_tgid >> 32;
 	id->tid = (__u32)pid_tgid;
-	id->uid = BPF_CORE_READ(cred, uid.val);
-	id->gid = BPF_CORE_READ(cred, gid.val);
-	id->euid = BPF_CORE_READ(cred, euid.val);
-	id->egid = BPF_CORE_READ(cred, egid.val);
-	id->userns_inum = BPF_CORE_READ(cred, user_ns, ns.inum);
-	id->start_boottime = BPF_CORE_READ(task, group_leader, start_boottime);
-	id->ppid = BPF_CORE_READ(task, real_parent, tgid);
-	id->pf_flags = BPF_CORE_READ(task, flags);
-	id->loginuid = BPF_CORE_READ(task, loginuid.val);
-	id->mntns_inum = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	id->uid = READ(cred, uid.val);
+	id->gid = READ(cred, gid.val);
+	id->euid = READ(cred, euid.val);
+	id->egid = READ(cred, egid.val);
+	id->userns_inum = READ(cred, user_ns, ns.inum);
+	id->start_boottime = READ(task, group_leader, start_boottime);
+	id->ppid = READ(task, real_parent, tgid);
+	id->pf_flags = READ(task, flags);
+	id->loginuid = READ(task, loginuid.val);
+	id->mntns_inum = READ(task, nsproxy, mnt_ns, ns.inum);
 	id->dst_ip4 = dst_ip4;
 	id->dst_port = bpf_ntohs(ctx->user_port);
 	id->family = ctx->family;
 	id->mark = ctx->sk->mark;
 	id->bound_if = ctx->sk->bound_dev_if;
 	bpf_get_current_comm(id->comm, sizeof(id->comm));
-	BPF_CORE_READ_STR_INTO(&id->gl_comm, task, group_leader, comm);
+	if (id->tid == id->tgid)
+		__builtin_memcpy(id->gl_comm, id->comm, sizeof(id->gl_comm));
+	else
+		BPF_CORE_READ_STR_INTO(&id->gl_comm, task, group_leader, comm);
 	capture_executable(id, task, cred);
 }
 

@@ -14,10 +14,10 @@ static __always_inline __u64 flow_netns(struct bpf_sock_ops *ctx, struct bpf_soc
 {
 	struct sock *kernel_sk;
 
-	if (!netns_by_inum)
+	if (!before_5_15)
 		return bpf_get_netns_cookie(ctx);
 	kernel_sk = (void *)bpf_skc_to_tcp_sock(sk);
-	return kernel_sk ? BPF_CORE_READ(kernel_sk, __sk_common.skc_net.net, ns.inum) : 0;
+	return kernel_sk ? READ(kernel_sk, __sk_common.skc_net.net, ns.inum) : 0;
 }
 
 static __always_inline void client_flow(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct gpa_flow *flow)
@@ -49,10 +49,15 @@ static __always_inline void add_pending(__u32 uid, __s64 n)
 
 static __always_inline void count_pending(__u32 uid, __s64 n)
 {
+	__u32 zero = 0;
+	__s64 *all;
+
 	if (uid == 0)
 		return;
 	add_pending(uid, n);
-	add_pending(UID_SUM, n);
+	all = bpf_map_lookup_elem(&pending_in_all, &zero);
+	if (all)
+		__sync_fetch_and_add(all, n);
 }
 
 static __always_inline void publish(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
@@ -84,12 +89,12 @@ static __always_inline void take(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 	__u32 uid;
 
 	/* Most connections are accepted elsewhere, and a table of a few rows says so sooner. It knows no inode numbers. */
-	if (!netns_by_inum && flow.server_port != listener_port(flow.netns))
+	if (!before_5_15 && flow.server_port != listener_port(flow.netns))
 		return;
 	from = bpf_map_lookup_elem(&flows, &flow);
 	if (!from) {
 		/* Not redirected (from outside our cgroup), or the map was full. */
-		if (!netns_by_inum)
+		if (!before_5_15)
 			count(GPA_LOST);
 		return;
 	}

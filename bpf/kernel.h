@@ -20,6 +20,23 @@
 #define SO_BINDTODEVICE 25
 #define LOOPBACK_IFINDEX 1
 
+/* User space sets this before it loads, when the first try was refused. Two things came with 5.15: sockops may ask for a
+ * namespace's cookie (6cf1770d63dd), before which its inode number serves; and programs like ours get a pointer to the
+ * task whose type the verifier knows (a396eda5517a). */
+const volatile bool before_5_15 = false;
+
+/* A field of the kernel's memory: one load where the verifier knows what the pointer is, else a call that copies. Where
+ * a pointer on the way is null the field is 0. */
+#define READ_1(from, field)                                                                                            \
+	({                                                                                                             \
+		__auto_type at = (from);                                                                               \
+		before_5_15 ? BPF_CORE_READ(at, field) : at->field;                                                    \
+	})
+#define READ_2(from, a, b) READ_1(READ_1(from, a), b)
+#define READ_3(from, a, b, c) READ_1(READ_2(from, a, b), c)
+#define READ_OF(_1, _2, _3, which, ...) which
+#define READ(from, ...) READ_OF(__VA_ARGS__, READ_3, READ_2, READ_1)(from, __VA_ARGS__)
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
@@ -163,15 +180,35 @@ static __always_inline void read_ctime(const struct inode *inode, __s64 *sec, __
 	const struct inode___timespec *old = (const void *)inode;
 
 	if (bpf_core_field_exists(split->i_ctime_sec)) {
-		*sec = BPF_CORE_READ(split, i_ctime_sec);
-		*nsec = BPF_CORE_READ(split, i_ctime_nsec) & ~CTIME_BORROWED_BIT;
+		*sec = READ(split, i_ctime_sec);
+		*nsec = READ(split, i_ctime_nsec) & ~CTIME_BORROWED_BIT;
 	} else if (bpf_core_field_exists(renamed->__i_ctime)) {
-		*sec = BPF_CORE_READ(renamed, __i_ctime.tv_sec);
-		*nsec = BPF_CORE_READ(renamed, __i_ctime.tv_nsec);
+		*sec = READ(renamed, __i_ctime.tv_sec);
+		*nsec = READ(renamed, __i_ctime.tv_nsec);
 	} else {
-		*sec = BPF_CORE_READ(old, i_ctime.tv_sec);
-		*nsec = BPF_CORE_READ(old, i_ctime.tv_nsec);
+		*sec = READ(old, i_ctime.tv_sec);
+		*nsec = READ(old, i_ctime.tv_nsec);
 	}
+}
+
+/* Came with fd264ca02094 (6.2). */
+extern void *bpf_rdonly_cast(const void *pointer, __u32 type) __ksym __weak;
+
+/* Of a pointer that it trusts, the verifier looks each pointer's name up among all types of the kernel (6.2 to 6.19), which
+ * took twice as long as all the rest of loading; of a cast one it does not. */
+static __always_inline struct task_struct *current_task(void)
+{
+	if (before_5_15)
+		return (void *)bpf_get_current_task();
+	if (bpf_ksym_exists(bpf_rdonly_cast))
+		return bpf_rdonly_cast((void *)bpf_get_current_task(), bpf_core_type_id_kernel(struct task_struct));
+	return (void *)bpf_get_current_task_btf();
+}
+
+/* The real one. */
+static __always_inline __u32 current_uid(void)
+{
+	return READ(current_task(), cred, uid.val);
 }
 
 /* The socket that the caller holds when `sk` is a connection of MPTCP below it; null otherwise, and before 3bc253c2e652
@@ -183,9 +220,5 @@ static __always_inline struct mptcp_sock *mptcp_of(struct bpf_sock *sk)
 		return 0;
 	return bpf_skc_to_mptcp_sock(sk);
 }
-
-/* bpf_get_netns_cookie() came to sockops with 6cf1770d63dd (5.15). Before, the namespace's inode number serves; user
- * space sets this before it loads when the first try was refused. */
-const volatile bool netns_by_inum = false;
 
 #endif

@@ -15,8 +15,6 @@
 /* Uids counted apart, as many as can wait; those beyond share the counter of UID_OTHERS. */
 #define MAX_UIDS MAX_FLOWS
 #define UID_OTHERS 0xffffffffU
-/* Key of the sum over all uids but root: (uid_t)-2 is never a user's. */
-#define UID_SUM 0xfffffffeU
 #define MAX_NAMESPACES 256
 #define MAX_TARGETS 8
 
@@ -53,6 +51,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __s64);
 } pending SEC(".maps");
+
+/* The sum over all uids but root. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __s64);
+} pending_in_all SEC(".maps");
 
 /* Network namespace cookie to the port of the agent's listener there, host byte order. */
 struct {

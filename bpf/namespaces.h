@@ -46,11 +46,11 @@ static __always_inline void report(__u64 netns_cookie, __u32 kind)
 	told = bpf_ringbuf_reserve(&reports, sizeof(*told), 0);
 	if (!told)
 		return;
-	task = (void *)bpf_get_current_task();
+	task = current_task();
 	told->netns_cookie = netns_cookie;
 	told->kind = kind;
-	told->tgid = BPF_CORE_READ(task, tgid);
-	told->tid = BPF_CORE_READ(task, pid);
+	told->tgid = READ(task, tgid);
+	told->tid = READ(task, pid);
 	told->uid = bpf_get_current_uid_gid();
 	BPF_CORE_READ_STR_INTO(&told->comm, task, comm);
 	bpf_ringbuf_submit(told, 0);

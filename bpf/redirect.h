@@ -51,7 +51,7 @@ static __always_inline bool is_stalled(struct bpf_sock *listener)
 	a = bpf_map_lookup_elem(&agent, &zero);
 	if (!a || !kernel_sk)
 		return false;
-	if (!BPF_CORE_READ(kernel_sk, sk_ack_backlog)) {
+	if (!READ(kernel_sk, sk_ack_backlog)) {
 		a->idle_ns = now;
 		return false;
 	}
@@ -97,24 +97,23 @@ static __always_inline bool is_taken(struct bpf_sock_addr *ctx, __u16 port)
 
 static __always_inline bool over_quota(__u32 uid)
 {
-	__u32 key = uid;
+	__u32 zero = 0;
 	__s64 *n;
 
 	if (uid == 0)
 		return false;
-	n = bpf_map_lookup_elem(&pending, &key);
-	if (n && *n >= MAX_FLOWS_OF_UID)
+	n = bpf_map_lookup_elem(&pending_in_all, &zero);
+	if (n && *n >= MAX_FLOWS_NOT_ROOT)
 		return true;
-	key = UID_SUM;
-	n = bpf_map_lookup_elem(&pending, &key);
-	return n && *n >= MAX_FLOWS_NOT_ROOT;
+	n = bpf_map_lookup_elem(&pending, &uid);
+	return n && *n >= MAX_FLOWS_OF_UID;
 }
 
 static __always_inline bool caller_is_root(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	const struct cred *cred = READ(current_task(), cred);
 
-	return (__u32)bpf_get_current_uid_gid() == 0 && BPF_CORE_READ(task, cred, euid.val) == 0;
+	return cred && READ(cred, uid.val) == 0 && READ(cred, euid.val) == 0;
 }
 
 /* Takes a record of an earlier connect() off. Most sockets have none, and looking is cheaper than deleting. */
@@ -177,14 +176,43 @@ static __always_inline int unserved_namespace(const struct gpa_policy *policy, _
 	return answer;
 }
 
+/* Is it our listener that is asked for, by its own address? */
+static __always_inline bool is_direct(struct bpf_sock_addr *ctx, const struct gpa_target *target)
+{
+	return is_loopback(target->ip4) && target->port == listener_port(bpf_get_netns_cookie(ctx));
+}
+
+/* Where a connect() to a protected address goes: *port, or, where that is 0, nowhere else than the answer says. */
+static __always_inline int find_way(struct bpf_sock_addr *ctx, const struct gpa_policy *policy, __u16 *port)
+{
+	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
+	__u16 served = listener_port(netns_cookie), to_come;
+	enum listener listener;
+
+	if (served) {
+		listener = find_listener(ctx, served);
+		/* Who is enforced waits for a stalled agent; who is audited goes where he went before. */
+		if (listener == ABSENT || (listener == STALLED && policy->mode == GPA_MODE_AUDIT))
+			return unserved(policy, GPA_REFUSED_NO_LISTENER);
+		*port = served;
+		return PROCEED;
+	}
+	/* Who is enforced may wait for a listener. */
+	to_come = policy->mode == GPA_MODE_AUDIT ? 0 : port_to_come(netns_cookie);
+	if (!to_come || is_taken(ctx, to_come))
+		return unserved_namespace(policy, netns_cookie);
+	*port = to_come;
+	return PROCEED;
+}
+
 /* The decision for one connect(); *redirect is the port to go to, or 0. */
 static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip4, __u16 *redirect)
 {
 	struct gpa_target target = { .ip4 = dst_ip4, .port = bpf_ntohs(ctx->user_port) };
 	struct gpa_policy *policy;
-	enum listener listener;
-	__u64 netns_cookie;
-	__u16 port;
+	__u32 flags = 0;
+	__u16 port = 0;
+	int answer;
 
 	*redirect = 0;
 	if (!ctx->sk || ctx->type != SOCK_STREAM)
@@ -192,36 +220,27 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, __u32 dst_ip
 	forget_record(ctx->sk);
 	policy = bpf_map_lookup_elem(&targets, &target);
 	if (!policy || policy->mode == GPA_MODE_DISABLED) {
-		if (is_loopback(dst_ip4) && target.port == listener_port(bpf_get_netns_cookie(ctx))) {
-			/* It waits for its hand-over in the same table. */
-			if (over_quota((__u32)bpf_get_current_uid_gid()))
-				return refuse(GPA_REFUSED_QUOTA);
-			count(GPA_DIRECT_CONNECTS);
-			return put_record(ctx, dst_ip4, GPA_DIRECT) ? PROCEED : refuse(GPA_REFUSED_OTHER);
-		}
-		return PROCEED;
-	}
-	if (has_mark(ctx->sk, MARK_EXEMPT)) {
-		count(GPA_EXEMPTED);
-		return PROCEED;
-	}
-	netns_cookie = bpf_get_netns_cookie(ctx);
-	port = listener_port(netns_cookie);
-	if (port) {
-		listener = find_listener(ctx, port);
-		/* Who is enforced waits for a stalled agent; who is audited goes where he went before. */
-		if (listener == ABSENT || (listener == STALLED && policy->mode == GPA_MODE_AUDIT))
-			return unserved(policy, GPA_REFUSED_NO_LISTENER);
+		if (!is_direct(ctx, &target))
+			return PROCEED;
+		flags = GPA_DIRECT;
 	} else {
-		/* Who is enforced may wait for a listener. */
-		port = policy->mode == GPA_MODE_AUDIT ? 0 : port_to_come(netns_cookie);
-		if (!port || is_taken(ctx, port))
-			return unserved_namespace(policy, netns_cookie);
+		if (has_mark(ctx->sk, MARK_EXEMPT)) {
+			count(GPA_EXEMPTED);
+			return PROCEED;
+		}
+		answer = find_way(ctx, policy, &port);
+		if (!port)
+			return answer;
 	}
-	if (over_quota((__u32)bpf_get_current_uid_gid()))
+	/* Both wait for their hand-over in the same table. */
+	if (over_quota(current_uid()))
 		return refuse(GPA_REFUSED_QUOTA);
-	if (!put_record(ctx, dst_ip4, 0))
+	if (!put_record(ctx, dst_ip4, flags))
 		return refuse(GPA_REFUSED_OTHER);
+	if (!port) {
+		count(GPA_DIRECT_CONNECTS);
+		return PROCEED;
+	}
 	if (!unbind_device(ctx)) {
 		forget_record(ctx->sk);
 		return unserved(policy, GPA_REFUSED_OTHER);

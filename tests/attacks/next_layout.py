@@ -22,7 +22,7 @@ CHANGES = {
     "capture.h": (
         (
             "id->pf_flags = ",
-            "id->parent_start = BPF_CORE_READ(task, real_parent, start_boottime); id->pf_flags = ",
+            "id->parent_start = READ(task, real_parent, start_boottime); id->pf_flags = ",
         ),
     ),
 }

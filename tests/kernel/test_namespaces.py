@@ -201,9 +201,9 @@ def test_restarted_agent_serves_them_again(stand: Stand, place: Place) -> None:
 
 def test_taken_port_is_refused_and_tried_again(stand: Stand, place: Place) -> None:
     # From where we do not see it, else we would be faster; somebody else there we see.
-    resident = start(stand, "time.sleep(60)", place=place)
     holder = start(stand, LISTEN, place=Place(place.netns, AROUND.cgroup))
     assert line(holder) == "listens"
+    resident = start(stand, "time.sleep(60)", place=place)
     began = time.monotonic()
     for _ in range(3):
         assert stand.attack(USER, ASK, INSTANCE, place=place)[0] in REFUSED

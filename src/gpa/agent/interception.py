@@ -311,10 +311,10 @@ def load(pins: Path | None, only: str = "") -> libbpf.Object:
     """
     image = _native.bpf_object()
     try:
-        return libbpf.Object(image, pins, netns_by_inum=False, only=only)
+        return libbpf.Object(image, pins, before_5_15=False, only=only)
     except libbpf.BpfError:
         # Before 5.15 sockops has no namespace cookie: the second way is tried, no version is read.
-        return libbpf.Object(image, pins, netns_by_inum=True, only=only)
+        return libbpf.Object(image, pins, before_5_15=True, only=only)
 
 
 def _load(pins: Path) -> libbpf.Object:

@@ -259,14 +259,14 @@ class Object:
     """The eBPF object, opened and loaded, its maps pinned or taken over from their pins."""
 
     def __init__(
-        self, image: bytes, pins: Path | None, *, netns_by_inum: bool, only: str = ""
+        self, image: bytes, pins: Path | None, *, before_5_15: bool, only: str = ""
     ) -> None:
         """Load.
 
         Args:
             image: the object file.
             pins: folder of the maps' pins; None: maps of its own, which end with it.
-            netns_by_inum: tell namespaces by inode number instead of cookie.
+            before_5_15: tell namespaces by inode number instead of cookie.
             only: load this program and no other; empty: all.
 
         Raises:
@@ -277,7 +277,7 @@ class Object:
         if self._object == ffi.NULL:
             raise BpfError("opening the eBPF object", ffi.errno)
         try:
-            self._prepare(pins, netns_by_inum=netns_by_inum)
+            self._prepare(pins, before_5_15=before_5_15)
             if only:
                 self._leave_out_all_but(only)
             _check("loading the eBPF object", lib.bpf_object__load(self._object))
@@ -285,7 +285,7 @@ class Object:
             self.close()
             raise
 
-    def _prepare(self, pins: Path | None, *, netns_by_inum: bool) -> None:
+    def _prepare(self, pins: Path | None, *, before_5_15: bool) -> None:
         entry = lib.bpf_object__next_map(self._object, ffi.NULL)
         while entry != ffi.NULL:
             name = ffi.string(lib.bpf_map__name(entry)).decode()
@@ -296,7 +296,7 @@ class Object:
                         lib.bpf_map__set_pin_path(entry, os.fsencode(pins / name)),
                     )
             elif name.endswith(".rodata"):
-                value = b"\1" if netns_by_inum else b"\0"
+                value = b"\1" if before_5_15 else b"\0"
                 _check(
                     "setting a constant of the eBPF object",
                     lib.bpf_map__set_initial_value(entry, value, len(value)),
