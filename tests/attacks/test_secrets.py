@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import resource
 import secrets
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +102,43 @@ def test_key_is_in_its_file_alone(stand: Stand) -> None:
         data = place.read_bytes()
         assert not any(needle in data for needle in needles), place
         assert b"Azure-HMAC-SHA256 " not in data, place
+
+
+def dumps(pid: int, folder: Path) -> bool:
+    """Does this process leave its memory behind when it crashes?"""
+    with contextlib.suppress(PermissionError):  # who may raise limits may ask it for a core
+        no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(pid, resource.RLIMIT_CORE, no_limit)
+    before = set(folder.iterdir())
+    os.kill(pid, signal.SIGSEGV)
+    assert eventually(lambda: not is_running(pid))
+    cores = set(folder.iterdir()) - before
+    for core in cores:
+        core.unlink()
+    return bool(cores)
+
+
+def is_running(pid: int) -> bool:
+    """A zombie has written its core."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_crash_leaves_no_core(stand: Stand) -> None:
+    agent = stand.agent
+    folder = Path(f"/proc/{agent.pid}/cwd").resolve()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], cwd=folder
+    ) as other:
+        if not dumps(other.pid, folder):
+            pytest.skip("nobody's core is written into the working folder here")
+    assert not dumps(agent.pid, folder)
+    agent.kill()  # it is dead: this waits for it
+    agent.start()
+    agent.wait_provisioned()
+    assert stand.attack(ATTACKER, "tell(attempt(ARGUMENTS[0]))", INSTANCE) == 200
 
 
 def test_logs_are_not_for_everybody(stand: Stand) -> None:
