@@ -20,6 +20,8 @@ use crate::sys::net::is_exhausted;
 pub(super) struct Listeners {
     sockets: Vec<(u32, Arc<OwnedFd>)>,
     paused_until: Option<u64>,
+    /// Nobody asks this thread to take connections at the moment.
+    off_duty: bool,
     /// Accepts per event: one call more than there are connections is one too many, so it grows only while the queue
     /// is found non-empty again and again.
     burst: usize,
@@ -27,12 +29,12 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) const fn new() -> Self {
-        Self { sockets: Vec::new(), paused_until: None, burst: 1, full_bursts: 0 }
+    pub(super) const fn new(off_duty: bool) -> Self {
+        Self { sockets: Vec::new(), paused_until: None, off_duty, burst: 1, full_bursts: 0 }
     }
 
     pub(super) fn add(&mut self, id: u32, socket: Arc<OwnedFd>, epoll: &Epoll) {
-        if self.paused_until.is_none() {
+        if self.are_watched() {
             watch(epoll, id, &socket);
         }
         self.sockets.push((id, socket));
@@ -55,16 +57,38 @@ impl Listeners {
     }
 
     fn pause(&mut self, until: u64, epoll: &Epoll) {
+        self.look_away(epoll);
         self.paused_until = Some(until);
-        for (_, socket) in &self.sockets {
-            let _ = epoll.remove(socket.as_fd());
-        }
     }
 
     pub(super) fn resume(&mut self, epoll: &Epoll) {
         self.paused_until = None;
-        for (id, socket) in &self.sockets {
-            watch(epoll, *id, socket);
+        self.look(epoll);
+    }
+
+    pub(super) fn leave(&mut self, epoll: &Epoll) {
+        self.look_away(epoll);
+        self.off_duty = true;
+    }
+
+    pub(super) fn take_up(&mut self, epoll: &Epoll) {
+        self.off_duty = false;
+        self.look(epoll);
+    }
+
+    const fn are_watched(&self) -> bool {
+        self.paused_until.is_none() && !self.off_duty
+    }
+
+    fn look(&self, epoll: &Epoll) {
+        if self.are_watched() {
+            self.sockets.iter().for_each(|(id, socket)| watch(epoll, *id, socket));
+        }
+    }
+
+    fn look_away(&self, epoll: &Epoll) {
+        for (_, socket) in &self.sockets {
+            let _ = epoll.remove(socket.as_fd());
         }
     }
 
@@ -88,7 +112,7 @@ impl Reactor {
         let Some(socket) = self.listeners.get(key.index) else { return };
         let burst = self.listeners.burst;
         for accepted in 0..burst {
-            if self.connections.len() >= self.core.connection_limit && !self.make_room() {
+            if self.is_full() && !self.make_room() {
                 return self.pause();
             }
             match self.accept_one(&socket) {
@@ -120,8 +144,14 @@ impl Reactor {
     /// Empties the queues of all listening sockets, as far as there is room.
     pub(super) fn accept_waiting(&mut self) {
         for socket in self.listeners.all() {
-            while self.connections.len() < self.core.connection_limit && self.accept_one(&socket).is_ok() {}
+            while !self.is_full() && self.accept_one(&socket).is_ok() {}
         }
+    }
+
+    /// Each thread may have its share of all connections, and of what others leave.
+    fn is_full(&self) -> bool {
+        let (limit, threads) = (self.core.connection_limit, self.core.shared.mailboxes.len());
+        self.connections.len() >= limit / threads && self.core.shared.open() >= limit as u64
     }
 
     fn pause(&mut self) {

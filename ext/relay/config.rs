@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::interception::{Interception, KernelInterception};
+use super::relief::Relief;
 
 /// Reactor threads; the index of a thread has four bits in decision ids.
 pub const MAX_THREADS: usize = 16;
@@ -127,6 +128,7 @@ pub struct RelayConfig {
     /// All held bodies together, in bytes; one uid that is not root may use a quarter of it.
     pub body_budget: usize,
     pub timeouts: Timeouts,
+    pub relief: Relief,
     /// How a caller is recognised and the host reached.
     pub interception: Arc<dyn Interception>,
 }
@@ -138,6 +140,7 @@ impl Default for RelayConfig {
             body_limit: 8 << 20,
             body_budget: 64 << 20,
             timeouts: Timeouts::default(),
+            relief: Relief::default(),
             interception: Arc::new(KernelInterception::default()),
         }
     }

@@ -48,6 +48,7 @@ pub(super) struct Core {
     pub(super) down: [bool; Endpoint::ALL.len()],
     pub(super) draining: bool,
     pub(super) next_decision: u64,
+    /// Of all threads together.
     pub(super) connection_limit: usize,
     pub(super) idle_upstream: u64,
     pub(super) exhausted_pause: u64,

@@ -11,6 +11,8 @@ use crate::sys::epoll::EventFd;
 pub(super) enum Command {
     Listen(u32, Arc<OwnedFd>),
     Unlisten(u32),
+    /// Take connections: another thread cannot do more.
+    Relieve,
     /// There is a new snapshot.
     Published,
     /// The answer to a local question.

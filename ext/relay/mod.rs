@@ -3,7 +3,7 @@
 //!
 //! One thread is one reactor (`reactor.rs`): its connections (`connection.rs`) go from phase to phase, each phase in a
 //! file of its own: `requesting.rs`, `judging.rs`, `sending.rs`, `answering.rs`, `finishing.rs`. Threads share
-//! listening sockets and what `shared.rs` has, and otherwise nothing.
+//! listening sockets and what `shared.rs` has, and otherwise nothing; `relief.rs` says how many of them are needed.
 //!
 //! A request on a kept connection costs four system calls, one to read and one to write on either side, and its share
 //! of an epoll_wait. A new connection adds accept4, getsockopt and close; where its bytes were not there yet when it was
@@ -26,6 +26,7 @@ mod mailbox;
 mod questions;
 mod reactor;
 mod records;
+mod relief;
 mod requesting;
 mod sending;
 mod shared;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant};
 pub use config::{MAX_THREADS, RelayConfig, Timeouts};
 pub use interception::{Interception, KernelInterception};
 pub use questions::{LocalPath, Question};
+pub use relief::Relief;
 
 use self::config::RESERVED_DESCRIPTORS;
 use self::core::Core;
@@ -80,12 +82,12 @@ impl Relay {
         }
         // Each caller may need one more descriptor, to the host.
         let descriptors = net::descriptor_limit()?;
-        let limit = (descriptors - RESERVED_DESCRIPTORS.min(descriptors / 4)) / 2 / threads;
+        let limit = (descriptors - RESERVED_DESCRIPTORS.min(descriptors / 4)) / 2;
         let shared = Arc::new(Shared::new(config)?);
         let (records, recorders) = Records::new(threads);
         let relay = Self { shared, records, threads: Mutex::new(Vec::new()), next_listener: AtomicU32::new(0) };
         for (thread, recorder) in recorders.into_iter().enumerate() {
-            let core = Core::new(thread, Arc::clone(&relay.shared), recorder, limit.max(1))?;
+            let core = Core::new(thread, Arc::clone(&relay.shared), recorder, limit.max(threads))?;
             let run = move || {
                 // A bug outside the handlers: serving on with threads missing would only hide it, and whoever started
                 // the agent starts it again. While it is away nothing is let through that must be signed.
@@ -178,8 +180,7 @@ impl Relay {
         loop {
             // A thread that has not read its mail may still accept.
             let closed = self.shared.closed.iter().all(|closed| closed.load(Ordering::Acquire));
-            let open: u64 = self.shared.counters.iter().map(|c| c.open.load(Ordering::Relaxed)).sum();
-            let done = closed && open == 0;
+            let done = closed && self.shared.open() == 0;
             if done || Instant::now() >= until {
                 return done;
             }

@@ -14,6 +14,7 @@ use super::connection::{Connection, Fate, Phase};
 use super::core::Core;
 use super::counters::count;
 use super::mailbox::Command;
+use super::relief::Load;
 use super::slab::{Key, Slab};
 use super::timers::Wait;
 use super::token::{self, Kind};
@@ -34,12 +35,14 @@ pub(super) struct Reactor {
     pub(super) listeners: Listeners,
     /// Most connections since memory was given back.
     crowd: usize,
+    pub(super) load: Load,
     stopping: bool,
 }
 
 impl Reactor {
     pub(super) fn new(core: Core) -> Self {
-        Self { core, connections: Slab::new(), listeners: Listeners::new(), crowd: 0, stopping: false }
+        let listeners = Listeners::new(core.thread > 0);
+        Self { core, connections: Slab::new(), listeners, crowd: 0, load: Load::default(), stopping: false }
     }
 
     /// Runs until it is told to stop.
@@ -48,6 +51,7 @@ impl Reactor {
             let timeout = self.timeout_ms();
             let events = self.core.epoll.wait(timeout).expect("the descriptor is an epoll's and ours alone");
             self.core.now = time::monotonic_ns();
+            self.look_at_load();
             self.dispatch(events);
             self.pass_deadlines();
             self.core.recorder.announce(&self.core.shared.bell);
@@ -224,6 +228,7 @@ impl Reactor {
             match command {
                 Command::Listen(id, listener) => self.listeners.add(id, listener, &self.core.epoll),
                 Command::Unlisten(id) => self.listeners.remove(id, &self.core.epoll),
+                Command::Relieve => self.relieve(),
                 Command::Published => self.release_held(),
                 Command::Answer { key, status, body } => {
                     let Some(connection) = self.connections.get_mut(key) else { continue };

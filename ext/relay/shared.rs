@@ -1,7 +1,7 @@
 //! What the threads share with each other and with the control plane.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub(super) bell: Bell,
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) counters: Vec<Counters>,
+    /// By thread: it takes connections, or was asked to. The first always does.
+    pub(super) on_duty: Vec<AtomicBool>,
     /// By thread: it accepts no more.
     pub(super) closed: Vec<AtomicBool>,
 }
@@ -41,8 +43,13 @@ impl Shared {
             bell: Bell::new()?,
             mailboxes: (0..threads).map(|_| Mailbox::new()).collect::<Result<_, _>>()?,
             counters: (0..threads).map(|_| Counters::default()).collect(),
+            on_duty: (0..threads).map(|thread| AtomicBool::new(thread == 0)).collect(),
             closed: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             config,
         })
+    }
+    /// Connections of all threads.
+    pub(super) fn open(&self) -> u64 {
+        self.counters.iter().map(|counters| counters.open.load(Ordering::Relaxed)).sum()
     }
 }

@@ -1,4 +1,4 @@
-//! Clocks, in nanoseconds. Each is read in user space (vDSO).
+//! Clocks, in nanoseconds. But for the one of a thread, each is read in user space (vDSO).
 
 /// Since boot, without the time spent suspended: what `bpf_ktime_get_ns` and deadlines count.
 #[must_use]
@@ -12,6 +12,12 @@ pub fn boottime_ns() -> i64 {
     read(libc::CLOCK_BOOTTIME)
 }
 
+/// Processor time of the calling thread. A system call, unlike the others.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    u64::try_from(read(libc::CLOCK_THREAD_CPUTIME_ID)).unwrap_or(0)
+}
+
 /// Since 1970, as this machine believes.
 #[must_use]
 pub fn realtime_ns() -> i64 {
@@ -20,7 +26,7 @@ pub fn realtime_ns() -> i64 {
 
 fn read(clock: libc::clockid_t) -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` lives during the call. The three clocks above exist on every kernel we run on, so it cannot fail;
+    // SAFETY: `time` lives during the call. The clocks above exist on every kernel we run on, so it cannot fail;
     // if it did, `time` stays zero and every deadline has passed.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec

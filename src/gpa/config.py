@@ -110,7 +110,7 @@ class Config:
     file_log_level_for_system_events: str = _key("fileLogLevelForSystemEvents", "Info", _level)
     enable_http_proxy_trace: bool = _key("enableHttpProxyTrace", False, _flag)
     canonical_request_mode: str = _key("canonicalRequestMode", "", _text)
-    relay_threads: int = _key("relayThreads", 2, _integer(1, 64))
+    relay_threads: int = _key("relayThreads", 2, _integer(1, 16))
     request_body_limit: int = _key("requestBodyLimitInBytes", 8 << 20, _integer(1 << 16, 100 << 20))
     request_body_budget: int = _key(
         "requestBodyBudgetInBytes", 64 << 20, _integer(1 << 20, 4 << 30)

@@ -136,20 +136,6 @@ fn stopping_closes_everything() {
 }
 
 #[test]
-fn many_threads_share_the_callers() {
-    let config = RelayConfig { threads: 4, ..RelayConfig::default() };
-    let stage = Stage::unready(config, |host| host.always(OK));
-    stage.relay.publish(snapshot("enforce", true));
-    for _ in 0..50 {
-        assert_eq!(stage.ask(GET).text(), "hello");
-    }
-    let mut ids: Vec<u64> = stage.records(50).iter().map(|row| row.decision_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), 50, "ids are unique");
-}
-
-#[test]
 fn a_handler_that_panics_costs_its_connection_alone() {
     let stage = Stage::new(|host| host.always(OK));
     let mut other = stage.connect();

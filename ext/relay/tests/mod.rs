@@ -11,6 +11,7 @@ mod hosts;
 mod limits;
 mod local;
 mod requests;
+mod threads;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Interception, Relay, RelayConfig, Timeouts};
+use super::{Interception, Relay, RelayConfig, Relief, Timeouts};
 use crate::audit::AuditRow;
 use crate::caller::{Endpoint, FLAG_DIRECT, Ident};
 use crate::policy::Snapshot;
