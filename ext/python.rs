@@ -18,6 +18,7 @@ use crate::caller::{Endpoint, Ident};
 use crate::error::Reason;
 use crate::http::canonical::Canonical;
 use crate::http::forward::exempt as is_exempt;
+use crate::http::head::Method;
 use crate::key::{self, Fault};
 use crate::policy::Grounds;
 use crate::relay::{self, KernelInterception, RelayConfig};
@@ -180,6 +181,9 @@ impl Snapshot {
             Some((path, query)) => (path, Some(query.as_bytes())),
             None => (target, None),
         };
+        let Some(kind) = Method::parse(method.as_bytes()) else {
+            return Ok(("refused", Reason::MethodNotAllowed.code(), None, None, None));
+        };
         let mut canonical = Canonical::new();
         if let Err(refusal) = canonical.canonicalise(path.as_bytes(), query) {
             return Ok(("refused", refusal.0.code(), None, None, None));
@@ -187,7 +191,7 @@ impl Snapshot {
         if caller.is_root() && is_exempt(endpoint, method.as_bytes(), target.as_bytes()) {
             return Ok(("allow", Reason::Exempt.code(), None, None, None));
         }
-        Ok(match self.0.decide(endpoint, &caller, &canonical) {
+        Ok(match self.0.decide(endpoint, &caller, kind, &canonical) {
             Ok(verdict) => {
                 let Grounds { reason, privilege, role, identity } = *verdict.grounds();
                 (verdict.code(), reason.code(), privilege, role, identity)

@@ -5,6 +5,7 @@
 //! digits, `Transfer-Encoding` other than `chunked` alone, both together: each is answered 400.
 
 use memchr::memchr;
+use serde::Deserialize;
 
 use super::grammar;
 use super::section::{Fault, Line, SECTION_LIMIT, Section};
@@ -24,7 +25,8 @@ const METHOD_LIMIT: usize = 32;
 pub const HEAD_LIMIT: usize = METHOD_LIMIT + 1 + TARGET_LIMIT + " HTTP/1.1\r\n".len() + SECTION_LIMIT;
 
 /// The methods that are let through; all others are answered 405.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Method {
     Get,
     Head,
@@ -37,7 +39,8 @@ pub enum Method {
 
 impl Method {
     /// Methods are compared with their case (RFC 9110, section 9.1).
-    fn parse(text: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
         Some(match text {
             b"GET" => Self::Get,
             b"HEAD" => Self::Head,

@@ -1,6 +1,6 @@
 //! Which privileges match a request: a trie of path segments, and at each node the queries that are asked for.
 //!
-//! Privileges that ask for the same path and query are one condition. A condition without a query hangs at its node; one
+//! Privileges that ask for the same path, query and methods are one condition. A condition without a query hangs at its node; one
 //! with a query hangs there under the rarest of its parameters, so that a request looks up each parameter that it has
 //! and sees only conditions that it nearly meets.
 
@@ -11,6 +11,7 @@ use super::hash::{Map, Set};
 use super::intern::{Interner, index};
 use crate::error::{Reason, Refusal};
 use crate::http::canonical::Canonical;
+use crate::http::head::Method;
 
 /// The node of the path `/`.
 const ROOT: u32 = 0;
@@ -32,6 +33,7 @@ pub(super) struct Conditions {
 
 #[derive(Clone, Default)]
 struct Node {
+    /// The first without a query; `Condition::also` has the others.
     plain: Option<u32>,
     has_queries: bool,
 }
@@ -39,6 +41,9 @@ struct Node {
 pub(super) struct Condition {
     /// Numbers of (name, value), each once.
     pairs: Box<[u32]>,
+    methods: Methods,
+    /// One more without a query at the same node, for other methods.
+    also: Option<u32>,
     /// The first of its privileges.
     pub(super) first: u16,
     /// Its privileges that are granted to anybody, in order, and to whom; of those with equal grants only the first.
@@ -51,6 +56,23 @@ pub(super) struct Condition {
 pub(super) struct Asked {
     pub(super) segments: Vec<Vec<u8>>,
     pub(super) pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) methods: Methods,
+}
+
+/// Methods for which a privilege is meant, a bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Methods(u8);
+
+impl Methods {
+    pub(super) const ANY: Methods = Methods(u8::MAX);
+
+    pub(super) fn of(list: &[Method]) -> Self {
+        Methods(list.iter().fold(0, |bits, method| bits | 1 << *method as u8))
+    }
+
+    const fn has(self, method: Method) -> bool {
+        self.0 >> method as u8 & 1 == 1
+    }
 }
 
 impl Conditions {
@@ -68,13 +90,14 @@ impl Conditions {
     /// Takes the privileges in their order.
     pub(super) fn build(privileges: impl Iterator<Item = Asked>, grants: &Grants) -> Self {
         let mut this = Self::new();
-        let mut known: HashMap<(u32, Box<[u32]>), u32> = HashMap::new();
+        let mut known: HashMap<(u32, Box<[u32]>, Methods), u32> = HashMap::new();
         let mut granted: HashSet<(u32, u32)> = HashSet::new();
         for (privilege, asked) in (0_u16..).zip(privileges) {
-            let key = (this.node(&asked.segments), this.pairs(&asked.pairs));
-            let condition = *known.entry(key).or_insert_with_key(|(_, pairs)| {
-                let pairs = pairs.clone();
-                this.list.push(Condition { pairs, first: privilege, grants: Vec::new(), merged: None });
+            let key = (this.node(&asked.segments), this.pairs(&asked.pairs), asked.methods);
+            let condition = *known.entry(key).or_insert_with_key(|(_, pairs, methods)| {
+                let (pairs, methods) = (pairs.clone(), *methods);
+                let (grants, merged, also) = (Vec::new(), None, None);
+                this.list.push(Condition { pairs, methods, also, first: privilege, grants, merged });
                 index(this.list.len() - 1)
             });
             let set = grants.set_of(privilege);
@@ -87,7 +110,7 @@ impl Conditions {
                 condition.merged = Some(grants.merged(&condition.grants));
             }
         }
-        let mut placed: Vec<(u32, u32)> = known.into_iter().map(|((node, _), condition)| (condition, node)).collect();
+        let mut placed: Vec<(u32, u32)> = known.into_iter().map(|((node, ..), condition)| (condition, node)).collect();
         placed.sort_unstable();
         this.hang(&placed);
         this
@@ -126,7 +149,10 @@ impl Conditions {
         for &(condition, node) in placed {
             let pairs = &self.list[condition as usize].pairs;
             match pairs.iter().min_by_key(|pair| uses[&(node, **pair)]) {
-                None => self.nodes[node as usize].plain = Some(condition),
+                None => {
+                    let before = self.nodes[node as usize].plain.replace(condition);
+                    self.list[condition as usize].also = before;
+                }
                 Some(anchor) => {
                     self.nodes[node as usize].has_queries = true;
                     self.anchored.entry((node, *anchor)).or_default().push(condition);
@@ -157,19 +183,32 @@ impl Conditions {
     }
 
     /// Calls `found` with each condition that the request meets.
-    pub(super) fn each_met(&self, request: &Canonical, named: &Named<'_>, mut found: impl FnMut(&Condition)) {
+    pub(super) fn each_met(
+        &self,
+        method: Method,
+        request: &Canonical,
+        named: &Named<'_>,
+        mut found: impl FnMut(&Condition),
+    ) {
         let mut at = Some(ROOT);
         let mut segments = request.segments();
         while let Some(node) = at {
             let here = &self.nodes[node as usize];
-            if let Some(plain) = here.plain {
-                found(&self.list[plain as usize]);
+            let mut plain = here.plain;
+            while let Some(number) = plain {
+                let condition = &self.list[number as usize];
+                if condition.methods.has(method) {
+                    found(condition);
+                }
+                plain = condition.also;
             }
             if here.has_queries {
                 for anchor in named.pairs() {
                     for condition in self.anchored.get(&(node, anchor)).into_iter().flatten() {
                         let condition = &self.list[*condition as usize];
-                        if condition.pairs.iter().all(|pair| *pair == anchor || named.has(*pair)) {
+                        if condition.methods.has(method)
+                            && condition.pairs.iter().all(|pair| *pair == anchor || named.has(*pair))
+                        {
                             found(condition);
                         }
                     }

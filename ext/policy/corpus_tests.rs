@@ -10,6 +10,7 @@ use super::{Snapshot, Verdict};
 use crate::caller::{Endpoint, FLAG_EXE_KNOWN, FLAG_EXE_NAME, INITIAL_USERNS, Ident};
 use crate::error::Refusal;
 use crate::http::canonical::Canonical;
+use crate::http::head::Method;
 
 #[test]
 fn every_case_of_the_corpus_comes_out_as_it_says() {
@@ -33,17 +34,26 @@ fn check_set(set: &Value, callers: &Value) -> usize {
     let mut canonical = Canonical::new();
     for case in list(&set["cases"]) {
         let caller = ident(&callers[text(&case["caller"])]);
-        let (path, query) = match text(&case["request"]).split_once('?') {
+        let (method, target) = request(text(&case["request"]));
+        let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query.as_bytes())),
-            None => (text(&case["request"]), None),
+            None => (target, None),
         };
         let outcome = match canonical.canonicalise(path.as_bytes(), query) {
-            Ok(()) => snapshot.decide(endpoint, &caller, &canonical),
+            Ok(()) => snapshot.decide(endpoint, &caller, method, &canonical),
             Err(refusal) => Err(refusal),
         };
         assert_eq!(told(outcome, names), expected(case), "{}: {case}", set["name"]);
     }
     list(&set["cases"]).len()
+}
+
+/// A target, with a method and a space before it when it is not GET.
+fn request(text: &str) -> (Method, &str) {
+    match text.split_once(' ') {
+        Some((method, target)) => (Method::parse(method.as_bytes()).expect("a method that comes through"), target),
+        None => (Method::Get, text),
+    }
 }
 
 type Told<'a> = (&'a str, &'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
@@ -72,6 +82,7 @@ fn ident(caller: &Value) -> Ident {
     ident.egid = ident.gid;
     ident.userns_inum = number(&caller["userns"], INITIAL_USERNS);
     ident.exe_sbmagic = number(&caller["sbmagic"], 0xEF53);
+    ident.cgroup_id = caller["cgroupId"].as_u64().unwrap_or(0);
     if let Some(exe) = caller["exe"].as_array() {
         ident.flags |= FLAG_EXE_KNOWN;
         ident.exe_dev = number(&exe[0], 0);

@@ -8,6 +8,7 @@ use super::verdict::{Grounds, Verdict};
 use crate::caller::{Endpoint, Ident};
 use crate::error::{Reason, Refusal};
 use crate::http::canonical::Canonical;
+use crate::http::head::Method;
 
 thread_local! {
     /// Sets of identities, reused so that a decision allocates nothing once a thread has made its first.
@@ -20,13 +21,33 @@ impl Snapshot {
     /// # Errors
     /// `AmbiguousQuery` (400): a parameter that some privilege of the endpoint names is there twice with different
     /// values. That comes before any 403, also in audit mode, and not at all for a disabled endpoint.
-    pub fn decide(&self, endpoint: Endpoint, caller: &Ident, request: &Canonical) -> Result<Verdict, Refusal> {
-        self.endpoint(endpoint).decide(endpoint, caller, request)
+    pub fn decide(
+        &self,
+        endpoint: Endpoint,
+        caller: &Ident,
+        method: Method,
+        request: &Canonical,
+    ) -> Result<Verdict, Refusal> {
+        self.endpoint(endpoint).decide(endpoint, caller, method, request)
+    }
+
+    /// Whether a request refused with this verdict may yet be allowed: no identity matched, and the rules ask for what
+    /// the control plane has not looked at for this caller.
+    #[must_use]
+    pub fn may_know_more(&self, endpoint: Endpoint, caller: &Ident, verdict: &Verdict) -> bool {
+        verdict.grounds().reason == Reason::NoIdentityMatched
+            && self.endpoint(endpoint).rules.as_ref().is_some_and(|rules| rules.known.is_stranger(caller))
     }
 }
 
 impl EndpointPolicy {
-    fn decide(&self, endpoint: Endpoint, caller: &Ident, request: &Canonical) -> Result<Verdict, Refusal> {
+    fn decide(
+        &self,
+        endpoint: Endpoint,
+        caller: &Ident,
+        method: Method,
+        request: &Canonical,
+    ) -> Result<Verdict, Refusal> {
         if self.mode == Mode::Disabled {
             return Ok(Verdict::Allow(Grounds::of(Reason::Disabled)));
         }
@@ -48,7 +69,7 @@ impl EndpointPolicy {
 
         let mut judge = Judge { rules, caller, bits_known: false, first: None, granted: None };
         SCRATCH.with_borrow_mut(|(bits, scratch)| {
-            rules.conditions.each_met(request, &named, |condition| judge.meet(condition, bits, scratch));
+            rules.conditions.each_met(method, request, &named, |condition| judge.meet(condition, bits, scratch));
         });
         // 4. and 5.
         Ok(match (judge.granted, judge.first) {

@@ -8,6 +8,7 @@ mod decide;
 mod grants;
 mod hash;
 mod intern;
+mod known;
 mod selectors;
 mod snapshot;
 mod table;

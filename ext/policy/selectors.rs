@@ -38,6 +38,7 @@ pub(super) struct Selectors {
     exes: Dimension<ExeId>,
     name_numbers: Interner,
     names: Dimension<u32>,
+    cgroups: Dimension<u64>,
 }
 
 impl Selectors {
@@ -51,6 +52,7 @@ impl Selectors {
             identities.iter().map(|i| i.process_name.as_ref().map(|n| vec![name_numbers.insert(0, n.as_bytes())])),
         );
         let in_groups = Dimension::build(words, identities.iter().map(|i| i.group.map(|g| vec![g])));
+        let cgroups = Dimension::build(words, identities.iter().map(|i| i.cgroups.clone()));
         Selectors {
             words,
             users,
@@ -60,6 +62,7 @@ impl Selectors {
             exes,
             name_numbers,
             names,
+            cgroups,
         }
     }
 
@@ -76,37 +79,33 @@ impl Selectors {
             self.users.add(&uid, bits);
         }
 
-        scratch.clear();
-        scratch.extend_from_slice(&self.groups.without);
-        if let Some(uid) = caller.rule_uid() {
-            let as_member = self.groups_of_uid.get(&uid).into_iter().flatten();
-            let as_captured = self.groups_of_gid.get(&caller.gid).into_iter().flatten();
-            for group in as_member.chain(as_captured) {
-                self.groups.add(group, scratch);
+        self.groups.narrow(bits, scratch, |found| {
+            if let Some(uid) = caller.rule_uid() {
+                let as_member = self.groups_of_uid.get(&uid).into_iter().flatten();
+                let as_captured = self.groups_of_gid.get(&caller.gid).into_iter().flatten();
+                for group in as_member.chain(as_captured) {
+                    self.groups.add(group, found);
+                }
             }
-        }
-        intersect(bits, scratch);
-
+        });
         let (exe, name) = executable(caller);
-        scratch.clear();
-        scratch.extend_from_slice(&self.exes.without);
-        if let Some(exe) = exe {
-            self.exes.add(&exe, scratch);
-        }
-        intersect(bits, scratch);
-
-        scratch.clear();
-        scratch.extend_from_slice(&self.names.without);
-        if let Some(number) = name.and_then(|name| self.name_numbers.get(0, name)) {
-            self.names.add(&number, scratch);
-        }
-        intersect(bits, scratch);
+        self.exes.narrow(bits, scratch, |found| {
+            if let Some(exe) = exe {
+                self.exes.add(&exe, found);
+            }
+        });
+        self.names.narrow(bits, scratch, |found| {
+            if let Some(number) = name.and_then(|name| self.name_numbers.get(0, name)) {
+                self.names.add(&number, found);
+            }
+        });
+        self.cgroups.narrow(bits, scratch, |found| self.cgroups.add(&caller.cgroup_id, found));
     }
 }
 
 /// What the kernel says of the program, where that can be believed: both the file and its name can be chosen freely
 /// inside another user namespace (`prctl(PR_SET_MM_MAP)`).
-fn executable(caller: &Ident) -> (Option<ExeId>, Option<&[u8]>) {
+pub(super) fn executable(caller: &Ident) -> (Option<ExeId>, Option<&[u8]>) {
     if caller.userns_inum != INITIAL_USERNS || FOREIGN_FILESYSTEMS.contains(&caller.exe_sbmagic) {
         return (None, None);
     }
@@ -121,6 +120,8 @@ fn intersect(bits: &mut [u64], with: &[u64]) {
 
 /// One kind of selector.
 struct Dimension<K> {
+    /// Some identity has it.
+    used: bool,
     without: Box<[u64]>,
     naming: Map<K, Members>,
 }
@@ -134,12 +135,13 @@ enum Members {
 impl<K: Eq + Hash> Dimension<K> {
     /// `values`: for each identity what it accepts; `None` has no such selector.
     fn build(words: usize, values: impl Iterator<Item = Option<Vec<K>>>) -> Self {
-        let mut without = vec![0; words];
+        let (mut used, mut without) = (false, vec![0; words]);
         let mut naming: Map<K, Vec<u16>> = Map::default();
         for (identity, accepted) in (0_u16..).zip(values) {
             match accepted {
                 None => set(&mut without, identity),
                 Some(accepted) => {
+                    used = true;
                     for value in accepted {
                         naming.entry(value).or_default().push(identity);
                     }
@@ -147,7 +149,17 @@ impl<K: Eq + Hash> Dimension<K> {
             }
         }
         let naming = naming.into_iter().map(|(value, list)| (value, Members::of(list, words))).collect();
-        Dimension { without: without.into_boxed_slice(), naming }
+        Dimension { used, without: without.into_boxed_slice(), naming }
+    }
+
+    /// Leaves in `bits` those that do not have this selector and those that `find` adds. `scratch` is overwritten.
+    fn narrow(&self, bits: &mut [u64], scratch: &mut Vec<u64>, find: impl FnOnce(&mut [u64])) {
+        if self.used {
+            scratch.clear();
+            scratch.extend_from_slice(&self.without);
+            find(scratch);
+            intersect(bits, scratch);
+        }
     }
 
     fn add(&self, value: &K, bits: &mut [u64]) {

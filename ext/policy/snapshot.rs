@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::conditions::{Asked, Conditions};
+use super::conditions::{Asked, Conditions, Methods};
 use super::grants::Grants;
+use super::known::Known;
 use super::selectors::Selectors;
 use super::table::{Entry, Privilege, RuleTable, Table, TableError};
 use crate::caller::Endpoint;
@@ -49,6 +50,7 @@ pub struct Rules {
     pub(super) conditions: Conditions,
     pub(super) selectors: Selectors,
     pub(super) grants: Grants,
+    pub(super) known: Known,
 }
 
 impl Snapshot {
@@ -98,6 +100,7 @@ impl Rules {
             conditions: Conditions::build(asked.into_iter(), &grants),
             selectors,
             grants,
+            known: Known::build(&table.known),
         })
     }
 }
@@ -107,5 +110,6 @@ fn asked(privilege: &Privilege, place: &str, number: usize) -> Result<Asked, Tab
         .map_err(|refusal| TableError::new(format!("{place}.privileges[{number}].path"), refusal.0.words()))?;
     let text = |text: &String| Canonical::rule_text(text.as_bytes());
     let pairs = privilege.query.iter().map(|(name, value)| (text(name), text(value))).collect();
-    Ok(Asked { segments, pairs })
+    let methods = privilege.methods.as_deref().map_or(Methods::ANY, Methods::of);
+    Ok(Asked { segments, pairs, methods })
 }

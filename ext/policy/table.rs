@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::caller::ExeId;
+use crate::http::head::Method;
 
 /// Places in the lists are 16 bit in an audit record, where the highest says "none" (`ext/audit.h`).
 pub(super) const MAX_LIST: usize = 0xFFFF;
@@ -72,7 +73,21 @@ pub(super) struct RuleTable {
     pub(super) roles: Vec<Vec<u16>>,
     /// Role and the identities that have it, by place, in the order of the rules.
     pub(super) assignments: Vec<(u16, Vec<u16>)>,
+    pub(super) known: Known,
 }
+
+/// Callers whose program and cgroup the control plane has looked at. `None`: no rule asks for that.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Known {
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(super) exes: Option<Vec<Exe>>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(super) cgroups: Option<Vec<u64>>,
+}
+
+/// The four members of an [`ExeId`] in their order.
+type Exe = (u32, u64, i64, u32);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +95,9 @@ pub(super) struct Privilege {
     /// As written in the rules; the one canonical form is made here.
     pub(super) path: String,
     pub(super) query: Vec<(String, String)>,
+    /// `None`: whatever the method.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(super) methods: Option<Vec<Method>>,
 }
 
 /// Selectors with names resolved to what the kernel says. `None`: the rule has no such selector and anything matches;
@@ -93,9 +111,11 @@ pub(super) struct Identity {
     #[serde(deserialize_with = "Option::deserialize")]
     pub(super) group: Option<u16>,
     #[serde(deserialize_with = "Option::deserialize")]
-    pub(super) exes: Option<Vec<(u32, u64, i64, u32)>>,
+    pub(super) exes: Option<Vec<Exe>>,
     #[serde(deserialize_with = "Option::deserialize")]
     pub(super) process_name: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(super) cgroups: Option<Vec<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -144,9 +164,18 @@ impl RuleTable {
     }
 }
 
+impl Known {
+    pub(super) fn exe_ids(&self) -> Option<Vec<ExeId>> {
+        self.exes.as_deref().map(exe_ids)
+    }
+}
+
 impl Identity {
     pub(super) fn exe_ids(&self) -> Option<Vec<ExeId>> {
-        let exes = self.exes.as_ref()?;
-        Some(exes.iter().map(|&(dev, ino, ctime_s, ctime_ns)| ExeId { dev, ino, ctime_s, ctime_ns }).collect())
+        self.exes.as_deref().map(exe_ids)
     }
+}
+
+fn exe_ids(exes: &[Exe]) -> Vec<ExeId> {
+    exes.iter().map(|&(dev, ino, ctime_s, ctime_ns)| ExeId { dev, ino, ctime_s, ctime_ns }).collect()
 }

@@ -12,9 +12,11 @@ use super::{Grounds, Snapshot, TableError, Verdict};
 use crate::caller::{Endpoint, FLAG_EXE_KNOWN, FLAG_EXE_NAME, INITIAL_USERNS, Ident};
 use crate::error::{Reason, Refusal};
 use crate::http::canonical::Canonical;
+use crate::http::head::Method;
 
 const PATHS: [&str; 5] = ["/", "/a", "/a/b", "/a/b/c", "/b"];
 const PROGRAMS: [&str; 3] = ["curl", "wget", "sh"];
+const METHODS: [&str; 3] = ["GET", "POST", "PATCH"];
 
 #[derive(Clone, Debug)]
 struct Selectors {
@@ -22,11 +24,15 @@ struct Selectors {
     group: Option<u16>,
     inode: Option<u64>,
     program: Option<&'static str>,
+    cgroups: Option<Vec<u64>>,
 }
+
+/// Path, parameters, methods.
+type Privilege = (&'static str, BTreeMap<u8, u8>, Option<Vec<&'static str>>);
 
 #[derive(Clone, Debug)]
 struct Set {
-    privileges: Vec<(&'static str, BTreeMap<u8, u8>)>,
+    privileges: Vec<Privilege>,
     groups: Vec<(u32, Vec<u32>)>,
     identities: Vec<Selectors>,
     roles: Vec<BTreeSet<u16>>,
@@ -41,6 +47,8 @@ struct Asked {
     gid: u32,
     inode: u64,
     program: &'static str,
+    cgroup: u64,
+    method: &'static str,
 }
 
 fn selectors() -> impl Strategy<Value = Selectors> {
@@ -48,13 +56,21 @@ fn selectors() -> impl Strategy<Value = Selectors> {
     let group = proptest::option::weighted(0.3, 0..3_u16);
     let inode = proptest::option::weighted(0.2, 0..4_u64);
     let program = proptest::option::weighted(0.2, select(&PROGRAMS[..]));
-    (uids, group, inode, program).prop_map(|(uids, group, inode, program)| Selectors { uids, group, inode, program })
+    let cgroups = proptest::option::weighted(0.2, proptest::collection::vec(0..4_u64, 0..3));
+    (uids, group, inode, program, cgroups).prop_map(|(uids, group, inode, program, cgroups)| Selectors {
+        uids,
+        group,
+        inode,
+        program,
+        cgroups,
+    })
 }
 
 /// Up to 200 identities (four words of bits), 60 privileges of which most share a path, and 24 parameters.
 fn set() -> impl Strategy<Value = Set> {
     let parameters = proptest::collection::btree_map(0..24_u8, 0..2_u8, 0..3);
-    let privileges = proptest::collection::vec((select(&PATHS[..]), parameters), 1..60);
+    let methods = proptest::option::weighted(0.3, proptest::sample::subsequence(&METHODS[..], 1..METHODS.len()));
+    let privileges = proptest::collection::vec((select(&PATHS[..]), parameters, methods), 1..60);
     let groups = proptest::collection::vec((0..4_u32, proptest::collection::vec(0..6_u32, 0..4)), 3);
     let identities = proptest::collection::vec(selectors(), 1..200);
     (privileges, groups, identities).prop_flat_map(|(privileges, groups, identities)| {
@@ -83,8 +99,19 @@ fn asked() -> impl Strategy<Value = Asked> {
         // Nearly all there are, each once: more than the engine keeps without allocating.
         proptest::collection::vec(0..2_u8, 24).prop_map(|values| (0..24).zip(values).collect()),
     ];
-    (select(&PATHS[..]), parameters, 0..7_u32, 0..5_u32, 0..5_u64, select(&PROGRAMS[..]))
-        .prop_map(|(path, parameters, uid, gid, inode, program)| Asked { path, parameters, uid, gid, inode, program })
+    let place = (0..5_u64, select(&METHODS[..]));
+    (select(&PATHS[..]), parameters, 0..7_u32, 0..5_u32, 0..5_u64, select(&PROGRAMS[..]), place).prop_map(
+        |(path, parameters, uid, gid, inode, program, (cgroup, method))| Asked {
+            path,
+            parameters,
+            uid,
+            gid,
+            inode,
+            program,
+            cgroup,
+            method,
+        },
+    )
 }
 
 impl Set {
@@ -94,33 +121,36 @@ impl Set {
             .iter()
             .map(|i| {
                 let exes = i.inode.map(|inode| vec![(1, inode, 0, 0)]);
-                json!({"uids": i.uids, "group": i.group, "exes": exes, "processName": i.program})
+                json!({"uids": i.uids, "group": i.group, "exes": exes, "processName": i.program, "cgroups": i.cgroups})
             })
             .collect();
         let privileges: Vec<Value> = self
             .privileges
             .iter()
-            .map(|(path, query)| {
+            .map(|(path, query, methods)| {
                 let query: Vec<_> =
                     query.iter().map(|(name, value)| [format!("k{name}"), format!("v{value}")]).collect();
-                json!({"path": path, "query": query})
+                json!({"path": path, "query": query, "methods": methods})
             })
             .collect();
         let groups: Vec<Value> = self.groups.iter().map(|(gid, uids)| json!({"gids": [gid], "uids": uids})).collect();
         table(&json!({"id": "x", "defaultAllowed": false, "privileges": privileges, "groups": groups,
-            "identities": identities, "roles": self.roles, "assignments": self.assignments}))
+            "identities": identities, "roles": self.roles, "assignments": self.assignments, "known": unknown()}))
     }
 
     /// The rules as they are written down.
     fn decide(&self, asked: &Asked) -> Result<Verdict, Refusal> {
-        let named = |name: u8| self.privileges.iter().any(|(_, query)| query.contains_key(&name));
+        let named = |name: u8| self.privileges.iter().any(|(_, query, _)| query.contains_key(&name));
         for (name, value) in &asked.parameters {
             if named(*name) && asked.parameters.iter().any(|(n, v)| n == name && v != value) {
                 return Err(Refusal(Reason::AmbiguousQuery));
             }
         }
         let mut first = None;
-        for (p, (path, query)) in (0_u16..).zip(&self.privileges) {
+        for (p, (path, query, methods)) in (0_u16..).zip(&self.privileges) {
+            if methods.as_ref().is_some_and(|methods| !methods.contains(&asked.method)) {
+                continue;
+            }
             let below = asked.path == *path || *path == "/" || asked.path.starts_with(&format!("{path}/"));
             if !below || !query.iter().all(|(n, v)| asked.parameters.contains(&(*n, *v))) {
                 continue;
@@ -150,6 +180,7 @@ impl Set {
             })
             && identity.inode.is_none_or(|inode| inode == asked.inode)
             && identity.program.is_none_or(|program| program == asked.program)
+            && identity.cgroups.as_ref().is_none_or(|cgroups| cgroups.contains(&asked.cgroup))
     }
 }
 
@@ -159,11 +190,16 @@ impl Asked {
         canonical(self.path, Some(&query.join("&")))
     }
 
+    fn method(&self) -> Method {
+        Method::parse(self.method.as_bytes()).expect("one that comes through")
+    }
+
     fn caller(&self) -> Ident {
         let mut caller = caller(self.uid);
         caller.gid = self.gid;
         caller.exe_dev = 1;
         caller.exe_ino = self.inode;
+        caller.cgroup_id = self.cgroup;
         caller.exe_name[..self.program.len()].copy_from_slice(self.program.as_bytes());
         caller
     }
@@ -183,6 +219,11 @@ fn caller(uid: u32) -> Ident {
     caller
 }
 
+/// Nobody asks for what has to be looked at.
+fn unknown() -> Value {
+    json!({"exes": null, "cgroups": null})
+}
+
 fn table(rules: &Value) -> Vec<u8> {
     let none = json!({"mode": "disabled", "broken": false, "rules": null});
     let imds = json!({"mode": "enforce", "broken": false, "rules": rules});
@@ -196,7 +237,7 @@ proptest! {
     fn large_sets_decide_as_they_are_written(set in set(), asked in proptest::collection::vec(asked(), 40)) {
         let snapshot = Snapshot::from_table(1, &set.table(), None).expect("a valid table");
         for asked in &asked {
-            let decided = snapshot.decide(Endpoint::Imds, &asked.caller(), &asked.canonical());
+            let decided = snapshot.decide(Endpoint::Imds, &asked.caller(), asked.method(), &asked.canonical());
             prop_assert_eq!(decided, set.decide(asked), "{:?}", asked);
         }
     }
@@ -209,9 +250,9 @@ proptest! {
 
 /// A small set with one member replaced; what is said of it.
 fn fault(member: &str, value: Value) -> TableError {
-    let mut rules = json!({"id": "x", "defaultAllowed": true, "privileges": [{"path": "/m", "query": [["k", "v"]]}],
-        "groups": [], "identities": [{"uids": [0], "group": null, "exes": null, "processName": null}],
-        "roles": [[0]], "assignments": [[0, [0]]]});
+    let mut rules = json!({"id": "x", "defaultAllowed": true, "privileges": [{"path": "/m", "query": [["k", "v"]], "methods": null}],
+        "groups": [], "identities": [{"uids": [0], "group": null, "exes": null, "processName": null, "cgroups": null}],
+        "roles": [[0]], "assignments": [[0, [0]]], "known": unknown()});
     assert!(Snapshot::from_table(1, &table(&rules), None).is_ok());
     rules[member] = value;
     Snapshot::from_table(1, &table(&rules), None).err().expect("a fault")
@@ -220,7 +261,10 @@ fn fault(member: &str, value: Value) -> TableError {
 #[test]
 fn a_path_that_no_request_can_have_is_told_with_its_place() {
     for path in ["/a/../b", "/a//b", "/a%2fb", "/a;b", "/a\\b", "/%2e%2e/a", "/%252e/a", "m", "", "/a?b", "/a\u{0}"] {
-        let found = fault("privileges", json!([{"path": "/m", "query": []}, {"path": path, "query": []}]));
+        let found = fault(
+            "privileges",
+            json!([{"path": "/m", "query": [], "methods": null}, {"path": path, "query": [], "methods": null}]),
+        );
         assert_eq!(found.place, "imds.rules.privileges[1].path", "{path:?}");
         assert!(found.to_string().starts_with("imds.rules.privileges[1].path: the "), "{found}");
     }
@@ -231,13 +275,13 @@ fn a_place_that_is_not_there_is_refused() {
     assert_eq!(fault("roles", json!([[0, 1]])).place, "imds.rules.roles[0]");
     assert_eq!(fault("assignments", json!([[1, [0]]])).place, "imds.rules.assignments[0]");
     assert_eq!(fault("assignments", json!([[0, [0, 1]]])).place, "imds.rules.assignments[0]");
-    let identity = json!([{"uids": null, "group": 0, "exes": null, "processName": null}]);
+    let identity = json!([{"uids": null, "group": 0, "exes": null, "processName": null, "cgroups": null}]);
     assert_eq!(fault("identities", identity).place, "imds.rules.identities[0]");
 }
 
 #[test]
 fn a_list_is_no_longer_than_a_record_can_name() {
-    let privilege = json!({"path": "/m", "query": []});
+    let privilege = json!({"path": "/m", "query": [], "methods": null});
     assert_eq!(fault("privileges", json!(vec![privilege; 0x1_0000])).place, "imds.rules.privileges");
     assert_eq!(fault("roles", json!(vec![json!([]); 0x1_0000])).place, "imds.rules.roles");
 }
@@ -249,10 +293,10 @@ fn grants_do_not_unfold_without_end() {
     let roles: Vec<Vec<usize>> = std::iter::once((0..many).collect()).chain((0..many).map(|p| vec![p])).collect();
     let assignments: Vec<(usize, Vec<u16>)> =
         std::iter::once((0, vec![0; 65_535])).chain((0..many).map(|p| (p + 1, vec![0]))).collect();
-    let privileges = vec![json!({"path": "/m", "query": []}); many];
+    let privileges = vec![json!({"path": "/m", "query": [], "methods": null}); many];
     let set = json!({"id": "x", "defaultAllowed": true, "privileges": privileges, "groups": [],
-        "identities": [{"uids": [0], "group": null, "exes": null, "processName": null}],
-        "roles": roles, "assignments": assignments});
+        "identities": [{"uids": [0], "group": null, "exes": null, "processName": null, "cgroups": null}],
+        "roles": roles, "assignments": assignments, "known": unknown()});
     let found = Snapshot::from_table(1, &table(&set), None).err().expect("a fault");
     assert_eq!(found.place, "imds.rules.roles");
 }
@@ -276,16 +320,17 @@ fn what_is_not_the_tables_form_is_refused() {
 
 #[test]
 fn a_caller_at_the_edges_of_the_record_is_judged() {
-    let none = json!({"uids": null, "group": null, "exes": null, "processName": null});
+    let none = json!({"uids": null, "group": null, "exes": null, "processName": null, "cgroups": null});
     let rules = |key: &str, value: Value| {
         let mut identity = none.clone();
         identity[key] = value;
-        json!({"id": "x", "defaultAllowed": true, "privileges": [{"path": "/", "query": []}], "groups": [],
-            "identities": [identity], "roles": [[0]], "assignments": [[0, [0]]]})
+        json!({"id": "x", "defaultAllowed": true, "privileges": [{"path": "/", "query": [], "methods": null}], "groups": [],
+            "identities": [identity], "roles": [[0]], "assignments": [[0, [0]]], "known": unknown()})
     };
     let allowed = |rules: &Value, caller: &Ident| {
         let snapshot = Snapshot::from_table(1, &table(rules), None).expect("a valid table");
-        let verdict = snapshot.decide(Endpoint::Imds, caller, &canonical("/", None)).expect("nothing ambiguous");
+        let verdict =
+            snapshot.decide(Endpoint::Imds, caller, Method::Get, &canonical("/", None)).expect("nothing ambiguous");
         matches!(verdict, Verdict::Allow(_))
     };
 
@@ -300,4 +345,34 @@ fn a_caller_at_the_edges_of_the_record_is_judged() {
     full.flags = FLAG_EXE_KNOWN;
     (full.exe_dev, full.exe_ino, full.exe_ctime_s, full.exe_ctime_ns) = (u32::MAX, u64::MAX, i64::MIN, 999_999_999);
     assert!(allowed(&rules("exes", json!([[u32::MAX, u64::MAX, i64::MIN, 999_999_999]])), &full));
+}
+
+#[test]
+fn a_caller_nobody_has_looked_at_may_be_known_more_of() {
+    let none = json!({"uids": null, "group": null, "exes": null, "processName": null, "cgroups": null});
+    let rules = |known: Value| {
+        let mut identity = none.clone();
+        identity["cgroups"] = json!([7]);
+        json!({"id": "x", "defaultAllowed": false, "privileges": [{"path": "/a", "query": [], "methods": null}],
+            "groups": [], "identities": [identity], "roles": [[0]], "assignments": [[0, [0]]], "known": known})
+    };
+    let more = |known: Value, caller: &Ident, path: &str| {
+        let snapshot = Snapshot::from_table(1, &table(&rules(known)), None).expect("a valid table");
+        let verdict = snapshot.decide(Endpoint::Imds, caller, Method::Get, &canonical(path, None)).expect("plain");
+        snapshot.may_know_more(Endpoint::Imds, caller, &verdict)
+    };
+    let mut someone = caller(1);
+    someone.cgroup_id = 8;
+    assert!(!more(unknown(), &someone, "/a"), "no rule asks");
+    assert!(more(json!({"exes": null, "cgroups": [7]}), &someone, "/a"));
+    assert!(!more(json!({"exes": null, "cgroups": [7, 8]}), &someone, "/a"));
+    assert!(!more(json!({"exes": null, "cgroups": [7]}), &someone, "/b"), "no privilege matches: no identity would");
+    someone.exe_ino = 5;
+    assert!(more(json!({"exes": [], "cgroups": [8]}), &someone, "/a"));
+    assert!(!more(json!({"exes": [[0, 5, 0, 0]], "cgroups": [8]}), &someone, "/a"));
+    assert!(more(json!({"exes": [[0, 5, 0, 0]], "cgroups": []}), &someone, "/a"));
+    someone.exe_sbmagic = 0x6969;
+    assert!(!more(json!({"exes": [], "cgroups": null}), &someone, "/a"), "no look would help there");
+    someone.cgroup_id = 7;
+    assert!(!more(json!({"exes": null, "cgroups": []}), &someone, "/a"), "allowed");
 }

@@ -83,7 +83,7 @@ impl Core {
             (Mode::Unknown, _) | (_, None) => None,
             (Mode::Disabled, _) => Some(Verdict::Allow(Grounds::of(Reason::Disabled))),
             (_, Some(_)) if unsigned && caller.is_root() => Some(Verdict::Allow(Grounds::of(Reason::Exempt))),
-            (_, Some(snapshot)) => match snapshot.decide(endpoint, caller, &self.canonical) {
+            (_, Some(snapshot)) => match snapshot.decide(endpoint, caller, x.head.method_kind(), &self.canonical) {
                 Ok(verdict) => Some(verdict),
                 Err(refusal) => return Ruling::Refuse(refusal.0),
             },

@@ -15,9 +15,9 @@ from gpa.agent import redact, words
 from gpa.agent.audit import ALLOWED_BYTES, Auditor
 from gpa.agent.identity import Exe, Names, Program, User
 from gpa.agent.summary import ROWS, Summary
-from gpa.agent.units import Unit
 from gpa.endpoints import Endpoint
 from gpa.rules.compile import CompiledNames
+from gpa.rules.units import Unit
 
 if TYPE_CHECKING:
     from gpa._native.records import AuditRow

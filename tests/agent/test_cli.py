@@ -74,6 +74,13 @@ def test_status_shows_the_parts(config: Path, tmp_path: Path) -> None:
     shown = gpa("status", "--config", config).stdout
     assert "SUCCESS as of now, version 1\n" in shown
     assert "  eBPF: RUNNING, attached\\x1b\n" in shown
+    idle = {"role": "r", "identities": ["i"], "why": "not in force before 2026-01-31T08:00:00Z"}
+    computed = {"imds": {"id": "x", "assignmentsNotInForce": [idle]}, "hostga": None}
+    rules = tmp_path / "log" / "AuthorizationRules_2026-01-01T00-00-00.000Z.json"
+    rules.write_text(json.dumps({"computedRules": computed}))
+    assert gpa("status", "--config", config).stdout.endswith(
+        "\n  imds: role r: not in force before 2026-01-31T08:00:00Z\n"
+    )
     (tmp_path / "log" / "status.json").write_text("[")
     assert "not written a status" in gpa("status", "--config", config).stdout
 

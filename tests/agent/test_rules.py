@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpa.agent.rules import LOOKUP_SECONDS, HostPolicy, closed_table
+from gpa.agent.rules import LOOKUP_SECONDS, Compiled, HostPolicy, closed_table
 from gpa.endpoints import Endpoint, Mode
 from gpa.rules.compile import ExeId, GroupIds
 from gpa.rules.executables import Executables
@@ -78,7 +78,8 @@ class Bench:
         self.folder = folder
         self.users = FakeUsers()
         self.refused = ""
-        self.policy = HostPolicy(folder, self.load, self.users, NoFiles())
+        self.now = 1769846400.0  # 2026-01-31T08:00:00Z
+        self.policy = HostPolicy(folder, self.load, self.users, NoFiles(), clock=lambda: self.now)
 
     def load(self, table: bytes) -> None:
         if self.refused and self.refused.encode() in table:
@@ -191,6 +192,40 @@ async def test_a_broken_local_file_closes_the_endpoint_until_it_is_mended(bench:
     (bench.folder / "IMDS_Rules.json").chmod(0o666)
     imds, _ = await bench.compile(raw)
     assert imds["broken"] is True, "a change of mode is a change"
+
+
+async def test_a_grant_with_times_holds_between_them(bench: Bench) -> None:
+    rules: dict[str, Any] = item()["rules"]  # type: ignore[assignment]
+    times = {"notBefore": "2026-01-31T08:00:01Z", "notAfter": "2026-01-31T08:00:02.5Z"}
+    rules["roleAssignments"][0] |= times
+    bench.local(json.dumps({"rules": rules}))
+    raw = item(id=with_local(), rules=None)
+
+    async def look(now: float) -> tuple[bool, float | None, tuple[str, ...]]:
+        bench.now = now
+        imds, compiled = await bench.compile(raw)
+        return bool(imds["rules"]["assignments"]), compiled.until, compiled.notes
+
+    first, last = 1769846401, 1769846402.5
+    early = "IMDS: role 'r' of i: not in force before 2026-01-31T08:00:01Z"
+    late = "IMDS: role 'r' of i: no longer in force since 2026-01-31T08:00:02.500000Z"
+    assert await look(first - 1) == (False, first, (early,))
+    assert await look(first - 0.5) == (False, first, (early,))
+    assert await look(first) == (True, last, ())
+    assert await look(last) == (False, None, (late,))
+    _, compiled = await bench.compile(raw)
+    shown = compiled.document["computedRules"]["imds"]["assignmentsNotInForce"]
+    assert shown[0]["why"] == late.partition("i: ")[2]
+    # The clock was set back: noticed by the next look.
+    assert await look(first) == (True, last, ())
+
+
+def test_who_sleeps_wakes_for_the_next_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = Compiled(b"", {}, {}, {}, until=1000.0)
+    for now, pause in ((900.0, 15.0), (990.0, 10.0), (1000.0, 0.01), (2000.0, 0.01)):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        assert compiled.pause(15.0) == pause
+    assert Compiled(b"", {}, {}, {}).pause(15.0) == 15.0
 
 
 async def test_a_look_up_that_hangs_keeps_the_answers_from_before(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,11 @@ from tests.rules.oracle import Json, Machine
 
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
-from gpa.rules.compile import CompiledNames, ExeId, GroupIds, compile_table
+from gpa.rules import validity
+from gpa.rules.compile import CompiledNames, ExeId, GroupIds, Known, compile_table
 from gpa.rules.merge import merge
 from gpa.rules.model import EffectiveRules, LocalFile
+from gpa.rules.places import means
 from gpa.rules.validate import read_host_item, read_local_rules
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def machine_of(document: Json) -> Machine:
         {name: (uid, gid) for name, (uid, gid) in document["users"].items()},
         {name: (gid, tuple(members)) for name, (gid, members) in document["groups"].items()},
         {path: (a, b, c, d) for path, (a, b, c, d) in document["files"].items()},
+        {(a, b, c, d): digest for digest, (a, b, c, d) in document.get("contents", {}).items()},
+        {int(number): path for number, path in document.get("cgroups", {}).items()},
     )
 
 
@@ -69,6 +74,19 @@ class MachineResolver:
         files = self.machine.files
         return frozenset({ExeId(*files[path])} if path in files else ())
 
+    def content(self, digest: str) -> frozenset[ExeId]:
+        contents = self.machine.contents.items()
+        return frozenset(ExeId(*file) for file, has in contents if has == digest)
+
+    def cgroups(self, selector: str, value: str) -> frozenset[int]:
+        places = {n: "/" + "/".join(self.machine.place_of(n)) for n in self.machine.cgroups}
+        return frozenset(n for n, place in places.items() if means(selector, value, place))
+
+    @property
+    def known(self) -> Known:
+        files = frozenset(ExeId(*file) for file in self.machine.contents)
+        return Known(files, frozenset(self.machine.cgroups))
+
 
 def effective_of(rule_set: Json) -> EffectiveRules | None:
     """What our code makes of the documents; an invalid local file is a broken one."""
@@ -78,9 +96,10 @@ def effective_of(rule_set: Json) -> EffectiveRules | None:
     if rule_set.get("local") is None:
         return merge(item)
     try:
-        return merge(item, LocalFile(read_local_rules(rule_set["local"])))
+        merged = merge(item, LocalFile(read_local_rules(rule_set["local"])))
     except RulesError as error:
         return merge(item, LocalFile(trouble=str(error)))
+    return validity.split(merged, datetime.fromtimestamp(rule_set.get("now", 0), UTC))[0]
 
 
 def table_of(machine: Machine, rule_set: Json) -> bytes:

@@ -23,6 +23,24 @@ USERS = ("root", "alice", "Alice", "bob", "carol", "zoe")
 GROUPS = ("ops", "Ops", "staff", "root", "none")
 PATHS = ("/usr/bin/curl", "/usr/bin/python3", "/opt/tool")
 PROGRAMS = ("curl", "Curl", "python3", "tool")
+DIGESTS = ("ab" * 32, "cd" * 32, "ef" * 32)
+UNITS = ("backup.service", "web.service", "user@1000.service")
+CONTAINERS = ("12" * 32, "34" * 32)
+CGROUPS = (
+    "/system.slice/backup.service",
+    "/system.slice/backup.service/!inner/web.service",
+    "/system.slice/web.service/payload",
+    f"/system.slice/docker-{CONTAINERS[0]}.scope",
+    f"/system.slice/docker-{CONTAINERS[0]}.scope/docker-{CONTAINERS[1]}.scope",
+    "/user.slice/user-1000.slice/user@1000.service",
+    f"/user.slice/user-1000.slice/user@1000.service/!app.slice/docker-{CONTAINERS[1]}.scope",
+    "/!backup.service",
+)
+FOLDERS = ("/system.slice", "/system.slice/backup.service", "/system.slice/back", "/user.slice")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+MOMENTS = tuple(f"2026-01-01T00:00:0{n}{part}Z" for n in range(4) for part in ("", ".5"))
+NOW = 1767225600
+"""The first of the moments."""
 SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+"
 
 
@@ -38,6 +56,8 @@ def machine(random: Random) -> Machine:
             for name, gid in groups.items()
         },
         {path: (1 << 20, n, 5, n) for n, path in enumerate(PATHS) if random.random() < 0.8},
+        {(1 << 20, n, 5, n): random.choice(DIGESTS) for n in range(3) if random.random() < 0.8},
+        {n: path for n, path in enumerate(CGROUPS, 1) if random.random() < 0.9},
     )
 
 
@@ -52,6 +72,7 @@ def caller(random: Random) -> Caller:
         exe_name=random.choice((*PROGRAMS, None)),
         userns=0xEFFFFFFD if random.random() < 0.9 else 4026532000,
         sbmagic=0xEF53 if random.random() < 0.95 else 0x6969,
+        cgroup_id=random.randrange(len(CGROUPS) + 2),
     )
 
 
@@ -73,13 +94,14 @@ def local(random: Random) -> Json:
     if random.random() < 0.5:
         document["defaultAccess"] = random.choice(("allow", "deny"))
     if random.random() < 0.8:
-        document["rules"] = rules(random)
+        document["rules"] = rules(random, extended=random.random() < 0.8)
     return document
 
 
-def rules(random: Random) -> Json:
+def rules(random: Random, *, extended: bool = False) -> Json:
+    """Rules of the host's language, or `extended` as a local file may have them."""
     privileges = [privilege(random, name) for name in names(random, "p", 8)]
-    identities = [identity(random, name) for name in names(random, "i", 6)]
+    identities = [identity(random, name, extended=extended) for name in names(random, "i", 6)]
     roles = [
         {"name": name, "privileges": some(random, privileges)}
         for name in names(random, "r", 5)
@@ -90,6 +112,12 @@ def rules(random: Random) -> Json:
         for _ in range(random.choice((0, 3, 6, 9)))
         if roles and identities
     ]
+    if extended:
+        for entry in privileges:
+            if random.random() < 0.4:
+                entry["methods"] = random.sample(METHODS, random.choice((1, 1, 2, 6)))
+        for entry in assignments:
+            add_times(random, entry)
     lists: Json = {"privileges": privileges, "roles": roles}
     lists |= {"identities": identities, "roleAssignments": assignments}
     return {key: value for key, value in lists.items() if value or random.random() < 0.5}
@@ -123,13 +151,29 @@ def privilege(random: Random, name: str) -> Json:
     return document
 
 
-def identity(random: Random, name: str) -> Json:
+def add_times(random: Random, assignment: Json) -> None:
+    begin, end = sorted(random.sample(MOMENTS, 2), key=MOMENTS.index)
+    if random.random() < 0.3:
+        assignment["notBefore"] = begin
+    if random.random() < 0.3:
+        assignment["notAfter"] = end.replace("Z", random.choice(("Z", "+00:00")))
+
+
+def identity(random: Random, name: str, *, extended: bool) -> Json:
     selectors: list[tuple[str, Any]] = [
         ("userName", random.choice(USERS)),
         ("groupName", random.choice(GROUPS)),
         ("exePath", random.choice(PATHS)),
         ("processName", random.choice(PROGRAMS)),
     ]
+    if extended:
+        selectors += [
+            ("uid", random.choice((0, 1000, 1001, 1002))),
+            ("exeSha256", random.choice((*DIGESTS, DIGESTS[0].upper()))),
+            ("systemdUnit", random.choice(UNITS)),
+            ("cgroup", random.choice(FOLDERS)),
+            ("containerId", random.choice(CONTAINERS)),
+        ]
     chosen = random.sample(selectors, random.choice((1, 1, 1, 1, 2, 2, 3, 4)))
     return {"name": name, **dict(chosen)}
 
@@ -151,8 +195,9 @@ def request(random: Random, known: list[Json]) -> str:
     if asked and random.random() < 0.1:
         asked.pop(random.randrange(len(asked)))
     random.shuffle(asked)
+    method = random.choice(("", "", "", "POST ", "PUT ", "HEAD "))
     query = "&".join(f"{respelled(random, k)}={respelled(random, v)}" for k, v in asked)
-    return f"{path}?{query}" if query or random.random() < 0.1 else path
+    return method + (f"{path}?{query}" if query or random.random() < 0.1 else path)
 
 
 def respelled(random: Random, text: str) -> str:

@@ -27,7 +27,7 @@ def ident(caller: Caller, endpoint: str) -> bytes:
     dev, ino, ctime_s, ctime_ns = caller.exe or (0, 0, 0, 0)
     flags = (_EXE_KNOWN if caller.exe else 0) | (_EXE_NAME if caller.exe_name else 0)
     name = (caller.exe_name or "").encode()
-    counts = (0, 0, 0, 0, 0, ino, ctime_s, ctime_ns, dev, 0, caller.sbmagic)
+    counts = (0, 0, caller.cgroup_id, 0, 0, ino, ctime_s, ctime_ns, dev, 0, caller.sbmagic)
     process = (4242, 4242, 1, 0, caller.uid, caller.gid, caller.euid, caller.gid, 0xFFFFFFFF)
     places = (caller.userns, 0, 0, ip4, port, 2, 0, 0)
     return _IDENT.pack(*counts, *process, *places, b"", b"", _ABI, flags, name)
@@ -45,9 +45,11 @@ class NativeSnapshot:
         self._snapshot = _native.Snapshot(1, table)
         self._names = CompiledNames.of(effective)
 
-    def decide(self, endpoint: str, caller: Caller, target: str) -> Outcome:
+    def decide(self, endpoint: str, caller: Caller, request: str) -> Outcome:
+        """`request` is a target, with a method and a space before it when it is not GET."""
+        method, _, target = request.rpartition(" ")
         decision, reason, privilege, role, identity = self._snapshot.decide(
-            endpoint, ident(caller, endpoint), "GET", target
+            endpoint, ident(caller, endpoint), method or "GET", target
         )
         return Outcome(
             decision,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 Json = dict[str, Any]
@@ -20,11 +22,22 @@ NFS = 0x6969
 
 @dataclass(frozen=True)
 class Machine:
-    """Users and groups by name, executables by path (device, inode, ctime in s and ns)."""
+    """Users and groups by name, executables by path (device, inode, ctime in s and ns).
+
+    `contents` has the SHA-256 of each file that somebody has looked into; `cgroups` the path of
+    each cgroup by id, with a `!` before the first component whose name is not root's to give.
+    """
 
     users: dict[str, tuple[int, int]]  # uid, primary gid
     groups: dict[str, tuple[int, tuple[str, ...]]]  # gid, members
     files: dict[str, tuple[int, int, int, int]]
+    contents: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
+    cgroups: dict[int, str] = field(default_factory=dict)
+
+    def place_of(self, cgroup_id: int) -> list[str]:
+        """Components of a cgroup's path that can be believed."""
+        path = self.cgroups.get(cgroup_id, "").partition("/!")[0]
+        return [part for part in path.split("/") if part]
 
     def names_of(self, uid: int) -> set[str]:
         return {name for name, (number, _) in self.users.items() if number == uid}
@@ -49,6 +62,7 @@ class Caller:
     exe_name: str | None = None
     userns: int = INITIAL_USERNS
     sbmagic: int = 0xEF53
+    cgroup_id: int = 0
 
     @staticmethod
     def of(document: Json) -> Caller:
@@ -62,6 +76,7 @@ class Caller:
             exe_name=document.get("exeName"),
             userns=document.get("userns", INITIAL_USERNS),
             sbmagic=document.get("sbmagic", 0xEF53),
+            cgroup_id=document.get("cgroupId", 0),
         )
 
 
@@ -136,8 +151,11 @@ def decide(
     target: str,
     *,
     broken: bool = False,
+    now: float = 0,
 ) -> Outcome:
-    """`rules` from `effective`; `target` has a path that every server reads in one way."""
+    """`rules` from `effective`; `target` has a path that every server reads in one way, and a
+    method with a space before it when it is not GET."""
+    method, _, target = target.rpartition(" ")
     if mode == "disabled":
         return Outcome("allow", "disabled")
     path, _, query = target.partition("?")
@@ -152,7 +170,11 @@ def decide(
     if rules is None:
         return Outcome("allow", "no_rules")
 
-    matching = [p for p in rules["privileges"] if privilege_matches(p, path, parameters)]
+    matching = [
+        p
+        for p in rules["privileges"]
+        if privilege_matches(p, path, parameters) and (method or "GET") in methods_of(p)
+    ]
     for privilege in matching:
         for identity in rules["identities"]:
             if not identity_matches(identity, caller, machine):
@@ -160,7 +182,8 @@ def decide(
             for assignment in rules["roleAssignments"]:
                 role = next(r for r in rules["roles"] if r["name"] == assignment["role"])
                 has_role = identity["name"] in assignment["identities"]
-                if has_role and privilege["name"] in role["privileges"]:
+                holds = begin_of(assignment) <= now < end_of(assignment)
+                if has_role and holds and privilege["name"] in role["privileges"]:
                     names = privilege["name"], role["name"], identity["name"]
                     return Outcome("allow", "rule_matched", *names)
     if matching:
@@ -168,6 +191,24 @@ def decide(
     if rules["default"] == "allow":
         return Outcome("allow", "default_allow")
     return Outcome(no, "default_deny")
+
+
+def methods_of(privilege: Json) -> list[str]:
+    return privilege.get("methods") or ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]
+
+
+def begin_of(assignment: Json) -> float:
+    return seconds(assignment.get("notBefore") or "0001-01-01T00:00:00Z")
+
+
+def end_of(assignment: Json) -> float:
+    return seconds(assignment.get("notAfter") or "9999-12-31T23:59:59Z")
+
+
+def seconds(text: str) -> float:
+    plain, _, fraction = text.removesuffix("Z").removesuffix("+00:00").partition(".")
+    moment = datetime.strptime(plain, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    return moment.timestamp() + float("0." + (fraction or "0"))
 
 
 def fold(text: str) -> str:
@@ -207,9 +248,36 @@ def identity_matches(identity: Json, caller: Caller, machine: Machine) -> bool:
         users = machine.names_of(caller.uid)
         groups = machine.groups_of(caller.uid, caller.gid)
     # The kernel's word on the program counts in the first user namespace, on a local file system.
-    programs, files = set[str](), set[str]()
+    programs, files, contents = set[str](), set[str](), set[str]()
     if caller.userns == INITIAL_USERNS and caller.sbmagic != NFS:
         programs = {caller.exe_name} if caller.exe_name else set()
         files = {path for path, file in machine.files.items() if file == caller.exe}
-    has = {"userName": users, "groupName": groups, "exePath": files, "processName": programs}
-    return all(identity.get(key) is None or identity[key] in has[key] for key in has)
+        contents = {machine.contents[caller.exe]} if caller.exe in machine.contents else set()
+    # Of nested names the outermost counts.
+    place = machine.place_of(caller.cgroup_id)
+    units = [p for p in place if p.endswith((".service", ".scope"))][:1]
+    ids = [name for n, p in enumerate(place) if (name := container_of(p, place[:n]))][:1]
+    has: dict[str, Any] = {
+        "userName": users,
+        "groupName": groups,
+        "exePath": files,
+        "processName": programs,
+        "uid": {caller.uid} if caller.uid == caller.euid else set(),
+        "exeSha256": contents,
+        "systemdUnit": set(units),
+        "cgroup": {"/" + "/".join(place[:n]) for n in range(1, len(place) + 1)},
+        "containerId": set(ids),
+    }
+    wanted = {key: value for key, value in identity.items() if key in has and value is not None}
+    if "exeSha256" in wanted:
+        wanted["exeSha256"] = wanted["exeSha256"].lower()
+    return all(value in has[key] for key, value in wanted.items())
+
+
+def container_of(name: str, above: list[str]) -> str:
+    """The id or name in one component of a cgroup's path."""
+    machine = re.fullmatch(r"machine-(.+)\.scope", name)
+    if machine and above[-1:] == ["machine.slice"]:
+        return machine[1]
+    digits = re.search(r"[0-9a-f]{64}", name)
+    return digits[0] if digits and "conmon" not in name else ""

@@ -1,5 +1,7 @@
 import json
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,11 +9,19 @@ import pytest
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
 from gpa.rules import compile as compiler
-from gpa.rules.compile import CompiledNames, ExeId, GroupIds, compile_table, computed_rules
+from gpa.rules import validity
+from gpa.rules.compile import (
+    CompiledNames,
+    ExeId,
+    GroupIds,
+    Known,
+    compile_table,
+    computed_rules,
+)
 from gpa.rules.merge import merge
-from gpa.rules.model import EffectiveRules, LocalFile
+from gpa.rules.model import EffectiveRules, LocalFile, Rules
 from gpa.rules.resolve import Resolution
-from gpa.rules.validate import read_host_item
+from gpa.rules.validate import read_host_item, read_local_rules
 
 ITEM = {
     "id": "one",
@@ -39,6 +49,7 @@ MODES = {
     Endpoint.WIRESERVER: Mode.AUDIT,
     Endpoint.HOSTGA: Mode.UNKNOWN,
 }
+NONE: dict[str, Any] = dict.fromkeys(("uids", "group", "exes", "processName", "cgroups"))
 KNOWN = Resolution(
     users={"alice": frozenset({1000})},
     groups={"ops": GroupIds(frozenset({200}), frozenset({1003, 1000}))},
@@ -57,18 +68,103 @@ def test_names_become_places_and_what_the_kernel_says() -> None:
     assert imds["rules"] == {
         "id": "one",
         "defaultAllowed": True,
-        "privileges": [{"path": "/M", "query": [["k", "v"]]}, {"path": "/n", "query": []}],
+        "privileges": [
+            {"path": "/M", "query": [["k", "v"]], "methods": None},
+            {"path": "/n", "query": [], "methods": None},
+        ],
         "groups": [{"gids": [200], "uids": [1000, 1003]}],
         "identities": [
-            {"uids": [1000], "group": 0, "exes": None, "processName": None},
-            {"uids": None, "group": 0, "exes": [[1, 2, 3, 4]], "processName": None},
-            {"uids": [], "group": None, "exes": None, "processName": "x"},
+            NONE | {"uids": [1000], "group": 0},
+            NONE | {"group": 0, "exes": [[1, 2, 3, 4]]},
+            NONE | {"uids": [], "processName": "x"},
         ],
         "roles": [[1, 0], [1]],
         "assignments": [[1, [2]], [0, [1, 0]], [1, [0, 2]]],
+        "known": {"exes": None, "cgroups": None},
     }
     assert table["endpoints"]["wireserver"] == {"mode": "audit", "broken": False, "rules": None}
     assert table["endpoints"]["hostga"] == {"mode": "unknown", "broken": False, "rules": None}
+
+
+def local(**lists: Any) -> Rules:
+    """Rules of a local file with one role for one privilege."""
+    names = [identity["name"] for identity in lists["identities"]]
+    rest = {
+        "privileges": [{"name": "p", "path": "/m"}],
+        "roles": [{"name": "r", "privileges": ["p"]}],
+        "roleAssignments": [{"role": "r", "identities": names}],
+    }
+    rules = read_local_rules({"rules": rest | lists}).rules
+    assert rules is not None
+    return rules
+
+
+def test_selectors_of_one_kind_leave_what_all_of_them_mean() -> None:
+    digest, unit = "a" * 64, "backup.service"
+    rules = local(
+        privileges=[{"name": "p", "path": "/m", "methods": ["PUT", "GET"]}],
+        identities=[
+            {"name": "a", "userName": "alice", "uid": 1000},
+            {"name": "b", "userName": "alice", "uid": 1001},
+            {"name": "c", "uid": 7},
+            {"name": "d", "exePath": "/usr/bin/x", "exeSha256": digest.upper()},
+            {"name": "e", "exeSha256": digest},
+            {"name": "f", "systemdUnit": unit, "cgroup": "/system.slice"},
+            {"name": "g", "containerId": "b" * 64},
+        ],
+    )
+    x, y = ExeId(1, 2, 3, 4), ExeId(1, 9, 3, 4)
+    known = replace(
+        KNOWN,
+        contents={digest: frozenset({x, y})},
+        places={
+            ("systemdUnit", unit): frozenset({5, 6}),
+            ("cgroup", "/system.slice"): frozenset({6, 7}),
+        },
+        known=Known(frozenset({y, x}), frozenset({7, 6, 5})),
+    )
+    effective = EffectiveRules("x", False, rules)
+    table = json.loads(compile_table({Endpoint.IMDS: effective}, MODES, known))
+    compiled = table["endpoints"]["imds"]["rules"]
+    assert compiled["privileges"] == [{"path": "/m", "query": [], "methods": ["PUT", "GET"]}]
+    assert compiled["identities"] == [
+        NONE | {"uids": [1000]},
+        NONE | {"uids": []},
+        NONE | {"uids": [7]},
+        NONE | {"exes": [list(x)]},
+        NONE | {"exes": [list(x), list(y)]},
+        NONE | {"cgroups": [6]},
+        NONE | {"cgroups": []},
+    ]
+    assert compiled["known"] == {"exes": [list(x), list(y)], "cgroups": [5, 6, 7]}
+
+
+def test_nobody_is_waited_for_where_no_rule_asks_for_a_look() -> None:
+    by_path = {"name": "i", "exePath": "/usr/bin/x", "exeSha256": "a" * 64}
+    effective = EffectiveRules("x", False, local(identities=[by_path]))
+    table = json.loads(compile_table({Endpoint.IMDS: effective}, MODES, KNOWN))
+    assert table["endpoints"]["imds"]["rules"]["known"] == {"exes": None, "cgroups": None}
+
+
+def test_what_a_local_file_adds_is_shown() -> None:
+    rules = local(
+        privileges=[{"name": "p", "path": "/m", "methods": ["GET"]}],
+        identities=[{"name": "i", "uid": 0, "containerId": "web"}],
+        roleAssignments=[
+            {"role": "r", "identities": ["i"], "notBefore": "2026-01-31T08:00:00Z"},
+        ],
+    )
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    held, outside = validity.split(EffectiveRules("x", False, rules), now)
+    endpoints = {Endpoint.IMDS: held}
+    shown = computed_rules(endpoints, MODES, {Endpoint.IMDS: outside})["imds"]
+    assert shown is not None
+    assert shown["privileges"] == {"p": {"name": "p", "path": "/m", "methods": ["GET"]}}
+    assert shown["identities"] == {"i": {"name": "i", "uid": 0, "containerId": "web"}}
+    assert shown["privilegeAssignments"] == {"p": []}
+    assert shown["assignmentsNotInForce"] == [
+        {"role": "r", "identities": ["i"], "why": "not in force before 2026-01-31T08:00:00Z"}
+    ]
 
 
 def test_equal_rules_compile_to_equal_bytes() -> None:

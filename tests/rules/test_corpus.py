@@ -38,7 +38,14 @@ def test_the_oracle_agrees(
         caller = oracle.Caller.of(callers[case["caller"]])
         mode, endpoint = rule_set["mode"], rule_set["endpoint"]
         outcome = oracle.decide(
-            machine, mode, endpoint, rules, caller, case["request"], broken=broken
+            machine,
+            mode,
+            endpoint,
+            rules,
+            caller,
+            case["request"],
+            broken=broken,
+            now=rule_set.get("now", 0),
         )
         assert outcome == expected(case), case
 

@@ -32,7 +32,8 @@ def test_the_engine_decides_as_the_oracle(seed: int) -> None:
         for _ in range(REQUESTS):
             caller, target = generate.caller(random), generate.request(random, known)
             mode, endpoint = rule_set["mode"], rule_set["endpoint"]
-            wanted = oracle.decide(machine, mode, endpoint, rules, caller, target)
+            now = rule_set["now"]
+            wanted = oracle.decide(machine, mode, endpoint, rules, caller, target, now=now)
             assert snapshot.decide(endpoint, caller, target) == wanted, (rule_set, caller, target)
 
 
@@ -43,6 +44,7 @@ def rule_set_of(random: Random) -> oracle.Json:
         "mode": random.choice(("enforce",) * 6 + ("audit", "audit", "unknown", "disabled")),
         "item": generate.item(random, use_local=use_local) if random.random() < 0.97 else None,
         "local": generate.local(random) if random.random() < 0.6 else None,
+        "now": generate.NOW + random.randrange(8) / 2,
     }
 
 
@@ -59,7 +61,9 @@ def test_one_snapshot_holds_all_endpoints() -> None:
         for _ in range(REQUESTS):
             caller = generate.caller(random)
             target = generate.request(random, rules["privileges"] if rules else [])
-            wanted = oracle.decide(machine, modes[endpoint], endpoint, rules, caller, target)
+            wanted = oracle.decide(
+                machine, modes[endpoint], endpoint, rules, caller, target, now=sets[endpoint]["now"]
+            )
             assert snapshot.decide(endpoint, caller, target) == wanted
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gpa.agent import redact, words
 from gpa.agent.log import one_line, timestamp
-from gpa.agent.units import NO_UNIT
 from gpa.endpoints import Endpoint
+from gpa.rules.units import NO_UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gpa._native.records import AuditRow
     from gpa.agent.identity import Exe, Names, Program, User
     from gpa.agent.summary import Summary
-    from gpa.agent.units import Unit
+    from gpa.rules.units import Unit
 
     RuleWords = Callable[[int, int, int | None, int | None, int | None], bytes]
     Counts = Mapping[tuple[int, int, int, int, int], int]

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gpa.agent import redact, units
+from gpa.agent import redact
 from gpa.agent.cgroup import Paths
+from gpa.rules import units
 
 USERS_KEPT: Final = 1024
 PROCESSES_KEPT: Final = 1024

@@ -9,13 +9,16 @@ had before.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
+from gpa.rules import validity
 from gpa.rules.compile import CompiledNames, compile_table, computed_rules, table_check
 from gpa.rules.local import FILE_NAMES, read_local_file
 from gpa.rules.merge import merge
@@ -30,9 +33,13 @@ if TYPE_CHECKING:
     from gpa.agent.audit import RuleNames
     from gpa.rules.executables import Executables
     from gpa.rules.resolve import UserDatabase
+    from gpa.rules.validity import Outside
 
 LOOKUP_SECONDS: Final = 2.0
 """How long a publication waits for users and files; what comes later counts at the next poll."""
+
+SHORTEST_PAUSE: Final = 0.01
+"""Seconds before a table whose time is over is compiled anew."""
 
 LOOKUPS_AT_ONCE: Final = 4
 """Threads that may hang in a directory server that does not answer."""
@@ -50,6 +57,8 @@ class Compiled:
         ids: of the rules of each endpoint, as shown to operators.
         document: content of AuthorizationRules_{time}.json.
         troubles: what is wrong with rules and which names match nobody, one line each.
+        notes: assignments that do not hold now, one line each.
+        until: unix time at which some assignment begins or ends to hold; None for never.
     """
 
     table: bytes
@@ -57,6 +66,15 @@ class Compiled:
     ids: Mapping[Endpoint, str]
     document: Mapping[str, Any]
     troubles: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    until: float | None = None
+
+    def pause(self, most: float) -> float:
+        """Seconds until it is to be compiled anew, at most so many."""
+        if self.until is None:
+            return most
+        # Never nothing: the clock that sleeps may be ahead of the one that tells the time.
+        return min(most, max(SHORTEST_PAUSE, self.until - time.time()))
 
 
 class Policy(Protocol):
@@ -96,6 +114,7 @@ class HostPolicy:
         load_table: takes a table natively; raises `ValueError` for what the engine cannot use.
         users: the user database.
         files: executables that rules name.
+        clock: unix time, by which assignments with `notBefore` and `notAfter` hold.
     """
 
     def __init__(
@@ -104,7 +123,9 @@ class HostPolicy:
         load_table: Callable[[bytes], object],
         users: UserDatabase,
         files: Executables,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._folder = folder
         self._check = table_check(load_table)
         self._users = users
@@ -128,20 +149,25 @@ class HostPolicy:
         effective = {e: await self._effective(e, items[e]) for e in Endpoint}
         wanted = WantedNames.of(effective.values())
         await self._resolve(wanted, seen)
-        inputs = (effective, dict(modes), self._resolution, dict(self._why))
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        # Read at each poll, so that a clock that was set anew is noticed at the latest then.
+        timed = {e: validity.split(rules, now) for e, rules in effective.items() if rules}
+        inputs = (effective, timed, dict(modes), self._resolution, dict(self._why))
         if self._compiled is None or inputs != self._inputs:
             self._inputs = inputs
-            self._compiled = await trio.to_thread.run_sync(
-                self._compile, effective, dict(modes), dict(items)
-            )
+            compiled = await trio.to_thread.run_sync(self._compile, timed, dict(modes), dict(items))
+            until = validity.next_boundary(effective.values(), now)
+            self._compiled = replace(compiled, until=None if until is None else until.timestamp())
         return self._compiled
 
     def _compile(
         self,
-        effective: Mapping[Endpoint, EffectiveRules | None],
+        timed: Mapping[Endpoint, tuple[EffectiveRules, tuple[Outside, ...]]],
         modes: Mapping[Endpoint, Mode],
         items: Mapping[Endpoint, Mapping[str, object] | None],
     ) -> Compiled:
+        effective = {e: timed[e][0] if e in timed else None for e in Endpoint}
+        outside = {e: left for e, (_, left) in timed.items()}
         broken = [f"{e.label}: {r.broken}" for e, r in effective.items() if r and r.broken]
         kept = [f"{e.label}: {why}, the last valid rules stay" for e, why in self._why.items()]
         unmatched = [f"{name}: {why}" for name, why in self._resolution.unmatched.items()]
@@ -151,9 +177,10 @@ class HostPolicy:
             ids={e: rules.id for e, rules in effective.items() if rules},
             document={
                 "inputRules": {e.value: item for e, item in items.items()},
-                "computedRules": computed_rules(effective, modes),
+                "computedRules": computed_rules(effective, modes, outside),
             },
             troubles=(*broken, *kept, *unmatched),
+            notes=tuple(f"{e.label}: {one}" for e, left in outside.items() for one in left),
         )
 
     async def _effective(

@@ -32,6 +32,7 @@ from gpa.agent.reports import Reports
 from gpa.agent.rules import closed_table
 from gpa.agent.status import RUNNING, Parts, aggregate
 from gpa.agent.summary import Summary
+from gpa.agent.watchdog import show_life
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import GpaError, PortTakenError
 
@@ -134,7 +135,7 @@ class Agent:
                     nursery.start_soon(self._monitor)
                     nursery.start_soon(self._take)
                     if self._notifier.watchdog is not None:
-                        nursery.start_soon(self._show_life, self._notifier.watchdog / 2)
+                        nursery.start_soon(show_life, self._notifier, self._tools.relay)
             finally:
                 with trio.CancelScope(shield=True):
                     await self._stop()
@@ -217,7 +218,7 @@ class Agent:
             young = trio.current_time() - self._started < FAST_POLL_FOR
             fast = young and not self._latch.ready
             pause = FAST_POLL if fast else self._config.poll_key_status_interval
-            with trio.move_on_after(pause):
+            with trio.move_on_after(self._compiled.pause(pause) if self._compiled else pause):
                 await self._nudge.wait()
 
     async def _after_round(self) -> None:
@@ -293,14 +294,6 @@ class Agent:
             self._looked_again = now
             await self._publish()
 
-    async def _show_life(self, every: float) -> None:
-        while True:
-            # Answered by the relay's own threads: a stuck relay is not kept alive by a live
-            # nursery.
-            await trio.to_thread.run_sync(self._tools.relay.counters, abandon_on_cancel=True)
-            self._notifier.alive()
-            await trio.sleep(every)
-
     # What the latch asks for.
 
     async def _publish(self) -> None:
@@ -329,6 +322,9 @@ class Agent:
         for trouble in compiled.troubles:
             if before is None or trouble not in before.troubles:
                 self._log.error(trouble)
+        for note in compiled.notes:
+            if before is None or note not in before.notes:
+                self._log.info(note)
         if before is None or before.document != compiled.document:
             await self._reports.rules(compiled.document)
         self._log.info(f"epoch {self._epoch} in force: {self._latch.state}")

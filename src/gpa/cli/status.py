@@ -98,6 +98,7 @@ def _print_json(loaded: Config, code: int, error: str) -> None:
 
 
 def _print_parts(loaded: Config) -> None:
+    from gpa.agent import idle
     from gpa.agent.log import one_line
 
     status = _agent_status(loaded)
@@ -120,6 +121,8 @@ def _print_parts(loaded: Config) -> None:
         sys.stdout.write(one_line(f"  {name}: {part.get('status')}, {part.get('message')}") + "\n")
     state = agent.get("keyLatchStatus", {}).get("states", {}).get("secureChannelState", "")
     sys.stdout.write(one_line(f"  mode: {state}") + "\n")
+    for line in idle.grants(loaded.log_folder):
+        sys.stdout.write(one_line(f"  {line}") + "\n")
 
 
 def _agent_status(loaded: Config) -> dict[str, Any] | None:

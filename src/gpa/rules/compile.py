@@ -7,18 +7,22 @@ what the kernel says. Names go back by `CompiledNames`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
-from gpa.rules.model import EffectiveRules
+from gpa.rules.model import CGROUP_SELECTORS, EffectiveRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from gpa.rules.model import Identity, Privilege, Rules
+    from gpa.rules.validity import Outside
+
+T = TypeVar("T", bound="int | ExeId")
 
 
 class ExeId(NamedTuple):
@@ -44,6 +48,18 @@ class GroupIds(NamedTuple):
     uids: frozenset[int] = frozenset()
 
 
+class Known(NamedTuple):
+    """What of callers has been looked at: who is not among these may yet turn out to be meant.
+
+    Attributes:
+        executables: whose content is known, or known to be beyond us.
+        cgroups: whose place is known.
+    """
+
+    executables: frozenset[ExeId] = frozenset()
+    cgroups: frozenset[int] = frozenset()
+
+
 class Resolver(Protocol):
     """Names to what the kernel says; what is not known is empty, and then matches nobody."""
 
@@ -57,6 +73,19 @@ class Resolver(Protocol):
 
     def executable(self, path: str) -> Collection[ExeId]:
         """Files behind a path, those replaced while their process lives among them."""
+        ...
+
+    def content(self, digest: str) -> Collection[ExeId]:
+        """Files with this SHA-256 of what is in them."""
+        ...
+
+    def cgroups(self, selector: str, value: str) -> Collection[int]:
+        """Ids of the cgroups that one of `model.CGROUP_SELECTORS` means."""
+        ...
+
+    @property
+    def known(self) -> Known:
+        """Callers' files and cgroups that have been looked at, whatever came out."""
         ...
 
 
@@ -74,6 +103,16 @@ class Nobody:
     def executable(self, path: str) -> Collection[ExeId]:  # noqa: ARG002
         """Nothing is there."""
         return ()
+
+    def content(self, digest: str) -> Collection[ExeId]:  # noqa: ARG002
+        """No file has it."""
+        return ()
+
+    def cgroups(self, selector: str, value: str) -> Collection[int]:  # noqa: ARG002
+        """Nobody is in it."""
+        return ()
+
+    known = Known()
 
 
 MAX_SHOWN_GRANTS: Final = 100_000
@@ -136,13 +175,17 @@ def _rules(effective: EffectiveRules, resolver: Resolver) -> dict[str, object]:
     return {
         "id": effective.id,
         "defaultAllowed": effective.default_allowed,
-        "privileges": [{"path": p.path, "query": p.query} for p in rules.privileges],
+        "privileges": [
+            {"path": p.path, "query": p.query, "methods": p.methods or None}
+            for p in rules.privileges
+        ],
         "groups": [_group(resolver.group(name)) for name in groups],
         "identities": [_selectors(identity, groups, resolver) for identity in rules.identities],
         "roles": [[privileges[name] for name in role.privileges] for role in rules.roles],
         "assignments": [
             (roles[a.role], [identities[name] for name in a.identities]) for a in rules.assignments
         ],
+        "known": _known(rules, resolver.known),
     }
 
 
@@ -153,12 +196,51 @@ def _group(ids: GroupIds) -> dict[str, list[int]]:
 def _selectors(
     identity: Identity, groups: Mapping[str, int], resolver: Resolver
 ) -> dict[str, object]:
-    user, group, exe = identity.user_name, identity.group_name, identity.exe_path
+    group = identity.group_name
     return {
-        "uids": None if user is None else sorted(resolver.user(user)),
+        "uids": _all_of(_users(identity, resolver)),
         "group": None if group is None else groups[group],
-        "exes": None if exe is None else sorted(resolver.executable(exe)),
+        "exes": _all_of(_files(identity, resolver)),
         "processName": identity.process_name,
+        "cgroups": _all_of(
+            resolver.cgroups(selector, value)
+            for selector, value in identity.selectors()
+            if selector in CGROUP_SELECTORS and isinstance(value, str)
+        ),
+    }
+
+
+def _users(identity: Identity, resolver: Resolver) -> Iterator[Collection[int]]:
+    if identity.user_name is not None:
+        yield resolver.user(identity.user_name)
+    if identity.uid is not None:
+        yield (identity.uid,)
+
+
+def _files(identity: Identity, resolver: Resolver) -> Iterator[Collection[ExeId]]:
+    if identity.exe_path is not None:
+        yield resolver.executable(identity.exe_path)
+    if identity.exe_sha256 is not None:
+        yield resolver.content(identity.exe_sha256)
+
+
+def _all_of(sets: Iterable[Collection[T]]) -> list[T] | None:
+    """What several selectors of one kind leave, sorted; None where there is none of that kind."""
+    left: set[T] | None = None
+    for one in sets:
+        left = set(one) if left is None else left & set(one)
+    return None if left is None else sorted(left)
+
+
+def _known(rules: Rules, known: Known) -> dict[str, object]:
+    """Callers whom no look is owed; None where no rule asks for such a look."""
+    by_content = any(i.exe_sha256 is not None and i.exe_path is None for i in rules.identities)
+    by_place = any(
+        selector in CGROUP_SELECTORS for i in rules.identities for selector, _ in i.selectors()
+    )
+    return {
+        "exes": sorted(known.executables) if by_content else None,
+        "cgroups": sorted(known.cgroups) if by_place else None,
     }
 
 
@@ -200,15 +282,23 @@ def _at(names: tuple[str, ...], place: int | None) -> str | None:
 
 
 def computed_rules(
-    endpoints: Mapping[Endpoint, EffectiveRules | None], modes: Mapping[Endpoint, Mode]
+    endpoints: Mapping[Endpoint, EffectiveRules | None],
+    modes: Mapping[Endpoint, Mode],
+    outside: Mapping[Endpoint, Sequence[Outside]] = MappingProxyType({}),
 ) -> dict[str, dict[str, object] | None]:
-    """The member `computedRules` of AuthorizationRules_{time}.json (docs/protocol.md, "Files")."""
-    return {
-        endpoint.value: _computed(endpoints.get(endpoint), modes[endpoint]) for endpoint in Endpoint
-    }
+    """The member `computedRules` of AuthorizationRules_{time}.json (docs/protocol.md, "Files").
+
+    Args:
+        endpoints: what holds.
+        modes: of all endpoints.
+        outside: assignments that do not hold now.
+    """
+    return {e.value: _computed(endpoints.get(e), modes[e], outside.get(e, ())) for e in Endpoint}
 
 
-def _computed(effective: EffectiveRules | None, mode: Mode) -> dict[str, object] | None:
+def _computed(
+    effective: EffectiveRules | None, mode: Mode, outside: Sequence[Outside]
+) -> dict[str, object] | None:
     if effective is None:
         return None
     rules = effective.rules
@@ -220,6 +310,10 @@ def _computed(effective: EffectiveRules | None, mode: Mode) -> dict[str, object]
         "identities": {i.name: _shown_identity(i) for i in rules.identities},
         "privilegeAssignments": _shown_grants(rules),
     }
+    if outside:
+        shown["assignmentsNotInForce"] = [
+            {"role": a.role, "identities": list(a.identities), "why": why} for a, why in outside
+        ]
     if effective.broken is not None:
         shown["broken"] = effective.broken
     return shown
@@ -246,15 +340,10 @@ def _shown_privilege(privilege: Privilege) -> dict[str, object]:
     shown: dict[str, object] = {"name": privilege.name, "path": privilege.path}
     if privilege.query:
         shown["queryParameters"] = dict(privilege.query)
+    if privilege.methods:
+        shown["methods"] = list(privilege.methods)
     return shown
 
 
-def _shown_identity(identity: Identity) -> dict[str, str]:
-    selectors = {
-        "name": identity.name,
-        "userName": identity.user_name,
-        "groupName": identity.group_name,
-        "exePath": identity.exe_path,
-        "processName": identity.process_name,
-    }
-    return {key: value for key, value in selectors.items() if value is not None}
+def _shown_identity(identity: Identity) -> dict[str, str | int]:
+    return {"name": identity.name, **dict(identity.selectors())}

@@ -6,6 +6,37 @@ docs/protocol.md, "Rules". References stay names here; `compile` turns them into
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+HOST_SELECTORS: Final = {
+    "userName": "user_name",
+    "groupName": "group_name",
+    "exePath": "exe_path",
+    "processName": "process_name",
+}
+"""Selectors of the host's language: member of the JSON to attribute of `Identity`."""
+
+CGROUP_SELECTORS: Final = {
+    "systemdUnit": "systemd_unit",
+    "cgroup": "cgroup",
+    "containerId": "container_id",
+}
+"""Those of local rules that say where in cgroup v2 a caller is."""
+
+LOCAL_SELECTORS: Final = {
+    **HOST_SELECTORS,
+    "uid": "uid",
+    "exeSha256": "exe_sha256",
+    **CGROUP_SELECTORS,
+}
+"""All that a local file may use."""
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+"""What the relay lets through at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +47,13 @@ class Privilege:
         name: unique among the privileges.
         path: as written; the one canonical form is made in the native half.
         query: name and value of each parameter, as written.
+        methods: those of a request that is meant; empty for any.
     """
 
     name: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +73,33 @@ class Identity:
     group_name: str | None = None
     exe_path: str | None = None
     process_name: str | None = None
+    uid: int | None = None
+    exe_sha256: str | None = None
+    systemd_unit: str | None = None
+    cgroup: str | None = None
+    container_id: str | None = None
+
+    def selectors(self) -> Iterator[tuple[str, str | int]]:
+        """Those that are there, by their names in the JSON."""
+        for member, attribute in LOCAL_SELECTORS.items():
+            value = getattr(self, attribute)
+            if value is not None:
+                yield member, value
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A role, and the identities that have it."""
+    """A role, and the identities that have it.
+
+    Attributes:
+        not_before: from when on; None for ever since.
+        not_after: until when, that moment left out; None for ever.
+    """
 
     role: str
     identities: tuple[str, ...]
+    not_before: datetime | None = None
+    not_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pwd
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from gpa.rules.compile import ExeId, GroupIds
+from gpa.rules.compile import ExeId, GroupIds, Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -54,12 +54,18 @@ class Resolution:
         groups: ids and members by name.
         executables: files by path.
         unmatched: by selector (`userName bob`) why it matches nobody, or not yet.
+        contents: files by the SHA-256 of what is in them.
+        places: ids of cgroups by selector and value.
+        known: callers' files and cgroups that have been looked at.
     """
 
     users: Mapping[str, frozenset[int]] = field(default_factory=dict)
     groups: Mapping[str, GroupIds] = field(default_factory=dict)
     executables: Mapping[str, frozenset[ExeId]] = field(default_factory=dict)
     unmatched: Mapping[str, str] = field(default_factory=dict)
+    contents: Mapping[str, frozenset[ExeId]] = field(default_factory=dict)
+    places: Mapping[tuple[str, str], frozenset[int]] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
 
     def user(self, name: str) -> Collection[int]:
         """Uids of a user's name."""
@@ -72,6 +78,14 @@ class Resolution:
     def executable(self, path: str) -> Collection[ExeId]:
         """Files behind a path."""
         return self.executables.get(path, ())
+
+    def content(self, digest: str) -> Collection[ExeId]:
+        """Files with this content."""
+        return self.contents.get(digest, ())
+
+    def cgroups(self, selector: str, value: str) -> Collection[int]:
+        """Cgroups that a selector means."""
+        return self.places.get((selector, value), ())
 
 
 class NoMatchError(Exception):

@@ -2,16 +2,20 @@
 
 All troubles of a document are found at once, each with its place. A privilege, role, identity or
 assignment with a member that we do not know is refused: ignoring a selector would widen the rule.
-Unknown members elsewhere are ignored, as the host may add some.
+Unknown members elsewhere are ignored, as the host may add some. What a local file may say beyond
+the host's language (`extensions`) is an unknown member in the host's rules.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from gpa.errors import RulesError
+from gpa.rules import extensions
 from gpa.rules.ids import decode_id
 from gpa.rules.model import (
+    HOST_SELECTORS,
+    LOCAL_SELECTORS,
     Assignment,
     HostItem,
     Identity,
@@ -23,16 +27,16 @@ from gpa.rules.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 MAX_LIST: Final = 0xFFFF
 """A place in a list has 16 bits in an audit record; the highest value says "none"."""
 
 MAX_PROBLEMS: Final = 20
 """Nobody mends more at a time, and looking for a near name is slow."""
-
-_SELECTORS: Final = ("userName", "groupName", "exePath", "processName")
 
 
 class ValidationProblem(NamedTuple):
@@ -74,7 +78,7 @@ def read_local_rules(document: object) -> LocalRules:
     Raises:
         RulesError: it is not valid; `problems` has each trouble.
     """
-    reader = _Reader()
+    reader = _Reader(local=True)
     item = reader.mapping(document, "")
     local = LocalRules(
         id=reader.text(item, "id", "", required=False),
@@ -102,8 +106,10 @@ class _Reader:
     """Reads members and notes what is wrong with them; what cannot be read becomes None or empty,
     and is never used, since `finish` raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, local: bool = False) -> None:
         self.problems: list[ValidationProblem] = []
+        self._local = local
+        self._selectors = LOCAL_SELECTORS if local else HOST_SELECTORS
 
     def note(self, path: str, message: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -208,14 +214,26 @@ class _Reader:
         return tuple(read(item, f"rules.{kind}[{i}]") for i, item in enumerate(items))
 
     def _privilege(self, value: object, path: str) -> Privilege:
-        item = self.mapping(value, path, ("name", "path", "queryParameters"))
+        more = ("methods",) if self._local else ()
+        item = self.mapping(value, path, ("name", "path", "queryParameters", *more))
         query = item.get("queryParameters")
         pairs = [] if query is None else self._query(query, f"{path}.queryParameters")
         return Privilege(
             name=self.text(item, "name", path) or "",
             path=self.text(item, "path", path) or "",
             query=tuple(pairs),
+            methods=self._methods(item, path) if self._local else (),
         )
+
+    def _methods(self, item: dict[str, object], path: str) -> tuple[str, ...]:
+        if item.get("methods") is None:
+            return ()
+        methods = self._names(item, "methods", path)
+        self.unique(methods, f"{path}.methods", "")
+        for i, method in enumerate(methods):
+            if method and (trouble := extensions.method_trouble(method)):
+                self.note(f"{path}.methods[{i}]", trouble)
+        return methods
 
     def _query(self, value: object, path: str) -> list[tuple[str, str]]:
         pairs = []
@@ -233,17 +251,44 @@ class _Reader:
         return Role(name, self._names(item, "privileges", path))
 
     def _identity(self, value: object, path: str) -> Identity:
-        item = self.mapping(value, path, ("name", *_SELECTORS))
+        item = self.mapping(value, path, ("name", *self._selectors))
         name = self.text(item, "name", path) or ""
-        selectors = [self.text(item, key, path, required=False) for key in _SELECTORS]
-        if all(item.get(key) is None for key in _SELECTORS):
-            self.note(path, f"has no selector: give at least one of {', '.join(_SELECTORS)}")
-        return Identity(name, *selectors)
+        there = [member for member in self._selectors if item.get(member) is not None]
+        if not there:
+            self.note(path, f"has no selector: give at least one of {', '.join(self._selectors)}")
+        selectors = {self._selectors[m]: self._selector(item, m, path) for m in there}
+        return Identity(name, **selectors)
+
+    def _selector(self, item: dict[str, object], member: str, path: str) -> Any:
+        if member == "uid":
+            return self._checked(item[member], f"{path}.uid", extensions.uid)
+        text = self.text(item, member, path)
+        if text is None or member not in extensions.TEXTS:
+            return text
+        return self._checked(text, f"{path}.{member}", extensions.TEXTS[member])
+
+    def _checked(self, value: V, path: str, read: Callable[[V], T]) -> T | None:
+        try:
+            return read(value)
+        except ValueError as error:
+            self.note(path, str(error))
+            return None
 
     def _assignment(self, value: object, path: str) -> Assignment:
-        item = self.mapping(value, path, ("role", "identities"))
+        more = ("notBefore", "notAfter") if self._local else ()
+        item = self.mapping(value, path, ("role", "identities", *more))
         role = self.text(item, "role", path) or ""
-        return Assignment(role, self._names(item, "identities", path))
+        names = self._names(item, "identities", path)
+        if not self._local:
+            return Assignment(role, names)
+        begin, end = (self._moment(item, member, path) for member in more)
+        if begin and end and begin >= end:
+            self.note(f"{path}.notAfter", "is not after notBefore: the grant would never hold")
+        return Assignment(role, names, begin, end)
+
+    def _moment(self, item: dict[str, object], member: str, path: str) -> datetime | None:
+        text = self.text(item, member, path, required=False)
+        return None if text is None else self._checked(text, f"{path}.{member}", extensions.moment)
 
     def _names(self, item: dict[str, object], key: str, path: str) -> tuple[str, ...]:
         names = self.items(item, key, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpa.agent.units import NO_UNIT, Unit, parse
+from gpa.rules.units import NO_UNIT, Unit, parse
 
 ID = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
