@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod caller;
+pub mod digest;
 pub mod error;
 pub mod http;
 pub mod key;

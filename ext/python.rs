@@ -1,5 +1,6 @@
 //! The module `gpa._native`: thin glue, the only PyO3 of the crate. What things mean stands where they are made.
 
+use std::fs::File;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use pyo3::types::{PyBytes, PyDict};
 use libbpf_sys as _;
 
 use crate::caller::{Endpoint, Ident};
+use crate::digest;
 use crate::error::Reason;
 use crate::http::canonical::Canonical;
 use crate::http::forward::exempt as is_exempt;
@@ -92,6 +94,14 @@ fn socket_in(py: Python<'_>, namespace: i32, family: i32, kind: i32, protocol: i
 #[pyfunction]
 fn cgroup_by_id(mount: i32, number: u64) -> PyResult<i32> {
     Ok(cgroup::by_id(fd::duplicate(mount)?.as_fd(), number)?.into_raw_fd())
+}
+
+/// SHA-256 of a file's content, in hexadecimal. Blocking, without the GIL.
+#[pyfunction]
+fn sha256(py: Python<'_>, number: i32, limit: u64, seconds: f64) -> PyResult<String> {
+    let time = Duration::try_from_secs_f64(seconds).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    let file = File::from(fd::duplicate(number)?);
+    Ok(py.detach(|| digest::sha256(&file, limit, time))?)
 }
 
 /// A handle that signs. The key itself stays in locked memory of the native half.
@@ -264,6 +274,11 @@ impl Relay {
             .collect()
     }
 
+    /// Records of callers who are to be looked at.
+    fn strangers<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        self.relay.strangers().iter().map(|caller| PyBytes::new(py, plain::bytes_of(caller))).collect()
+    }
+
     fn answer(&self, token: u64, status: u16, body: &[u8]) {
         self.relay.answer(token, status, body);
     }
@@ -326,6 +341,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(acquire_key, module)?)?;
     module.add_function(wrap_pyfunction!(socket_in, module)?)?;
     module.add_function(wrap_pyfunction!(cgroup_by_id, module)?)?;
+    module.add_function(wrap_pyfunction!(sha256, module)?)?;
     module.add_class::<SigningKey>()?;
     module.add_class::<Snapshot>()?;
     module.add_class::<Relay>()?;

@@ -185,6 +185,7 @@ PARTS: dict[str, set[str]] = {
     "error": set(),
     "caller": {"error"},
     "audit": {"caller", "error"},
+    "digest": set(),
     "http": {"caller", "error", "sign"},
     "policy": {"caller", "error", "http", "sign"},
     "sign": {"http", "sys"},

@@ -69,6 +69,8 @@ pub struct Timeouts {
     pub hold_probe: Duration,
     /// Not ready, every other request.
     pub hold: Duration,
+    /// The control plane's look at a caller that it has not met, before it is refused.
+    pub look: Duration,
     /// No room for a body: how long, and how often to look.
     pub room: Duration,
     pub room_poll: Duration,
@@ -104,6 +106,7 @@ impl Default for Timeouts {
             reader: ms(75_000),
             hold_probe: ms(700),
             hold: ms(8_000),
+            look: ms(500),
             room: ms(8_000),
             room_poll: ms(50),
             retry: ms(500),

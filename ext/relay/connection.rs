@@ -167,6 +167,8 @@ pub(super) struct Exchange {
     /// Its place among the held requests, and until when.
     pub(super) hold: Option<Lease>,
     pub(super) hold_until: u64,
+    /// Until when the control plane may look at the caller; 0 before it was asked to.
+    pub(super) look_until: u64,
     pub(super) room_until: u64,
 
     /// What the host has to read before a held body: the head, or a window of a streamed body.
@@ -212,6 +214,7 @@ impl Exchange {
             lease: None,
             hold: None,
             hold_until: 0,
+            look_until: 0,
             room_until: 0,
             to_host: Vec::with_capacity(READ),
             sent: 0,
@@ -245,6 +248,7 @@ impl Exchange {
         self.lease = None;
         self.hold = None;
         self.hold_until = 0;
+        self.look_until = 0;
         self.room_until = 0;
         trim(&mut self.to_host);
         self.sent = 0;

@@ -195,7 +195,7 @@ impl Core {
             Wait::Room => self.ask_for_room_again(connection),
             Wait::Connect => self.on_connect_timeout(connection),
             Wait::FirstByte | Wait::FirstByteOfUpload => self.refuse_now(connection, Reason::HostTimeout),
-            Wait::Retry => {
+            Wait::Retry | Wait::Look => {
                 connection.phase = Phase::Judge;
                 self.drive(connection)
             }

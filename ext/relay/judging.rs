@@ -26,6 +26,8 @@ enum Ruling {
     Refuse(Reason),
     /// There are no rules yet, or no key to sign with.
     Hold,
+    /// Refused by what is known, and a look at the caller might change that.
+    Look,
     Serve {
         signing: bool,
         streamed: bool,
@@ -54,6 +56,7 @@ impl Core {
         match (ruling, snapshot.as_deref()) {
             (Ruling::Refuse(reason), _) => self.refuse(connection, reason),
             (Ruling::Hold, _) | (_, None) => self.hold(connection, purpose),
+            (Ruling::Look, _) => self.ask_for_a_look(connection),
             (Ruling::Serve { signing, streamed }, Some(snapshot)) => {
                 x.hold = None;
                 if streamed || x.body_whole || is_empty(x.head.framing()) {
@@ -88,6 +91,12 @@ impl Core {
                 Err(refusal) => return Ruling::Refuse(refusal.0),
             },
         };
+        if let (Some(verdict), Some(snapshot)) = (&verdict, snapshot)
+            && (x.look_until == 0 || x.look_until > self.now)
+            && snapshot.may_know_more(endpoint, caller, verdict)
+        {
+            return Ruling::Look;
+        }
         if let Some(verdict) = &verdict {
             note(&mut x.judged, verdict);
             if let Verdict::Deny(grounds) = verdict {
@@ -126,6 +135,30 @@ impl Core {
         let until = x.hold_until;
         connection.phase = Phase::Held;
         self.wait_until(connection, Wait::Hold, until);
+        Step::Wait
+    }
+
+    /// The caller's program or cgroup has not been looked at: the request waits for that, and is judged again when it is
+    /// done, or when it has taken too long.
+    fn ask_for_a_look(&mut self, connection: &mut Connection) -> Step {
+        let (Ok(caller), Some(x)) = (&connection.caller, connection.exchange.as_deref_mut()) else {
+            return Step::Close;
+        };
+        if x.look_until == 0 {
+            if x.hold.is_none() {
+                x.hold = self.shared.holds.take(caller.uid, 1);
+            }
+            if x.hold.is_none() || !self.shared.strangers.put(*caller) {
+                x.look_until = self.now;
+                return Step::Again;
+            }
+            x.look_until = self.now + ns(self.shared.config.timeouts.look);
+            count(&self.counters().held);
+            self.shared.bell.ring();
+        }
+        let until = x.look_until;
+        connection.phase = Phase::Held;
+        self.wait_until(connection, Wait::Look, until);
         Step::Wait
     }
 

@@ -31,6 +31,7 @@ mod requesting;
 mod sending;
 mod shared;
 mod slab;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -56,6 +57,7 @@ use self::mailbox::Command;
 use self::reactor::Reactor;
 use self::records::Records;
 use self::shared::Shared;
+use crate::caller::Ident;
 use crate::policy::Snapshot;
 use crate::sys::net;
 
@@ -142,7 +144,9 @@ impl Relay {
 
     /// Asks for one wake-up on `wake_fd`; at once when something is there already.
     pub fn arm(&self) {
-        self.shared.bell.arm(|| !self.records.is_empty() || !self.shared.questions.is_empty());
+        self.shared
+            .bell
+            .arm(|| !self.records.is_empty() || !self.shared.questions.is_empty() || !self.shared.strangers.is_empty());
     }
 
     /// Appends at most `limit` rows of `struct gpa_audit` to `out`; gives how many.
@@ -154,6 +158,12 @@ impl Relay {
     #[must_use]
     pub fn questions(&self) -> Vec<Question> {
         self.shared.questions.take()
+    }
+
+    /// Callers who are to be looked at before they are refused; a snapshot that knows them has their requests judged.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<Ident> {
+        self.shared.strangers.take()
     }
 
     /// Answers a question; nothing happens when its caller has gone or was refused in the meantime.

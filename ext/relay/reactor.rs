@@ -244,7 +244,7 @@ impl Reactor {
 
     /// A snapshot was published: what waits for one is judged again.
     fn release_held(&mut self) {
-        for key in self.waiting_for(&[Wait::Hold, Wait::Leaving]) {
+        for key in self.waiting_for(&[Wait::Hold, Wait::Look, Wait::Leaving]) {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             if connection.phase == Phase::Held {
                 connection.phase = Phase::Judge;

@@ -12,6 +12,7 @@ use super::counters::Counters;
 use super::mailbox::Mailbox;
 use super::questions::Questions;
 use super::records::Bell;
+use super::strangers::Strangers;
 use crate::policy::Snapshot;
 
 pub(super) struct Shared {
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub(super) bodies: Arc<Budget>,
     pub(super) holds: Arc<Budget>,
     pub(super) questions: Questions,
+    pub(super) strangers: Strangers,
     pub(super) bell: Bell,
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) counters: Vec<Counters>,
@@ -40,6 +42,7 @@ impl Shared {
             bodies: Budget::new(config.body_budget),
             holds: Budget::new(HELD_REQUESTS),
             questions: Questions::default(),
+            strangers: Strangers::default(),
             bell: Bell::new()?,
             mailboxes: (0..threads).map(|_| Mailbox::new()).collect::<Result<_, _>>()?,
             counters: (0..threads).map(|_| Counters::default()).collect(),

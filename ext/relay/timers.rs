@@ -16,6 +16,8 @@ pub(crate) enum Wait {
     Body,
     /// Readiness of the agent, with the two budgets of `hold.rs`.
     Hold,
+    /// A look at the caller, see `strangers.rs`.
+    Look,
     /// Room for a body, asked for again at short intervals.
     Room,
     /// The host's handshake.

@@ -203,6 +203,7 @@ class FakeRelay:
         self.published: list[Any] = []
         self.records: deque[bytes] = deque()
         self.waiting: list[tuple[int, str, bytes, bool, int | None]] = []
+        self.met: list[bytes] = []
         self.answers: dict[int, tuple[int, Any]] = {}
         self.clock: tuple[int, int] | None = None
         self.listeners = 0
@@ -249,6 +250,10 @@ class FakeRelay:
     def questions(self) -> Sequence[tuple[int, str, bytes, bool, int | None]]:
         waiting, self.waiting = self.waiting, []
         return waiting
+
+    def strangers(self) -> Sequence[bytes]:
+        met, self.met = self.met, []
+        return met
 
     def answer(self, token: int, status: int, body: bytes) -> None:
         self.answers[token] = (status, json.loads(body))

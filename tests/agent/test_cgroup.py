@@ -1,9 +1,18 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gpa.agent.cgroup import Leaf, find_default_root, find_leaf, folder_in, path_of, place_leaf
+from gpa.agent.cgroup import (
+    Leaf,
+    Paths,
+    find_default_root,
+    find_leaf,
+    folder_in,
+    path_of,
+    place_leaf,
+)
 from gpa.agent.mounts import Mount, mounts
 from gpa.errors import InterceptionError
 
@@ -102,3 +111,31 @@ def test_a_leaf_that_cannot_be_entered_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_is_named_as_the_kernel_does(path: str) -> None:
     mount = Mount(Path("/sys/fs/cgroup"), "/", "cgroup2", 1)
     assert path_of(mount, Path(f"{mount.point}{path}")) == path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root owns what root owns")
+def test_a_name_counts_when_only_root_could_have_given_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = Mount(point=tmp_path, root="/", kind="cgroup2", device=0)
+    names = ("a.slice", "user@1.service", "x.service", "y")
+    folders = [tmp_path.joinpath(*names[:n]) for n in range(5)]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+        (folder / "cgroup.procs").touch(0o644)
+    paths = Paths()
+    monkeypatch.setattr(paths, "_folder", lambda _: (mount, folders[-1]))
+    number = folders[-1].stat().st_ino
+    assert paths.place(number) == "/a.slice/user@1.service/x.service/y"
+    assert paths.place(number + 1) == "", "made again by that name"
+    os.chown(folders[3], 1, 1)
+    assert paths.place(number) == "/a.slice/user@1.service/x.service"
+    folders[2].chmod(0o775)
+    assert paths.place(number) == "/a.slice/user@1.service"
+    os.chown(folders[1] / "cgroup.procs", 1, 1)
+    assert paths.place(number) == "/a.slice"
+    folders[0].chmod(0o757)
+    assert paths.place(number) == "/"
+    monkeypatch.setattr(paths, "_folder", lambda _: None)
+    assert paths.place(number) == ""

@@ -73,12 +73,7 @@ class FakePolicy:
     local: str = ""
     troubles: tuple[str, ...] = ()
 
-    async def compile(
-        self,
-        modes: Mapping[Endpoint, Mode],
-        items: Mapping[Endpoint, Mapping[str, object] | None],
-        seen: Collection[int],
-    ) -> Compiled:
+    async def compile(self, modes: Any, items: Any, seen: Any, *, names: bool = True) -> Compiled:
         table = json.dumps([[m.value for m in modes.values()], list(items.values()), self.local])
         return Compiled(
             table=table.encode(),
@@ -87,6 +82,9 @@ class FakePolicy:
             document={"inputRules": dict(items), "computedRules": {}},
             troubles=self.troubles,
         )
+
+    def look(self, callers: Any) -> None:
+        self.local += "".join(f" {caller}" for caller in callers)
 
 
 @dataclass

@@ -92,12 +92,12 @@ PRELUDE = "import sys; sys.path.insert(0, {folder!r}); from attacker import *\n"
 class Stand:
     """A laboratory with everything in it, and who attacks there."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, scenario: str = SCENARIO) -> None:
         self.lab = lab
         self.allowed = lab.add_program(ALLOWED, Path(PYTHON).resolve())
         lab.add_program("attacker.py", HERE / "attacker.py")
         self.emulator = lab.start_emulator(
-            SCENARIO.replace("PROGRAM", json.dumps(str(self.allowed)))
+            scenario.replace("PROGRAM", json.dumps(str(self.allowed)))
         )
         self.agent = lab.start_agent()
         self.agent.wait_provisioned()

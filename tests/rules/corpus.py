@@ -23,7 +23,7 @@ from gpa.rules import validity
 from gpa.rules.compile import CompiledNames, ExeId, GroupIds, Known, compile_table
 from gpa.rules.merge import merge
 from gpa.rules.model import EffectiveRules, LocalFile
-from gpa.rules.places import means
+from gpa.rules.places import Place
 from gpa.rules.validate import read_host_item, read_local_rules
 
 if TYPE_CHECKING:
@@ -79,8 +79,10 @@ class MachineResolver:
         return frozenset(ExeId(*file) for file, has in contents if has == digest)
 
     def cgroups(self, selector: str, value: str) -> frozenset[int]:
-        places = {n: "/" + "/".join(self.machine.place_of(n)) for n in self.machine.cgroups}
-        return frozenset(n for n, place in places.items() if means(selector, value, place))
+        places = {
+            n: Place.of("/" + "/".join(self.machine.place_of(n))) for n in self.machine.cgroups
+        }
+        return frozenset(n for n, place in places.items() if place.meets(selector, value))
 
     @property
     def known(self) -> Known:

@@ -10,6 +10,7 @@ mod holding;
 mod hosts;
 mod limits;
 mod local;
+mod looks;
 mod requests;
 mod threads;
 

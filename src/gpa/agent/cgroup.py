@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,32 @@ class Paths:
 
     def path(self, cgroup_id: int) -> str:
         """As in /proc/PID/cgroup, of the whole machine; empty when it is gone or not to be seen."""
+        found = self._folder(cgroup_id)
+        return "" if found is None else path_of(*found)
+
+    def place(self, cgroup_id: int) -> str:
+        """The part of the path whose names only root could have given; empty where none is.
+
+        Who may write a folder names what is in it, and who may write its `cgroup.procs` moves
+        processes about below it. So each folder from the mount on down has to be root's alone,
+        for the name that follows to say anything.
+        """
+        found = self._folder(cgroup_id)
+        if found is None:
+            return ""
+        mount, folder = found
+        try:
+            if folder.stat().st_ino != cgroup_id:  # gone, and made again by that name
+                return ""
+            for above in reversed([folder, *folder.parents]):
+                if above.is_relative_to(mount.point) and not _is_roots(above):
+                    return path_of(mount, above)
+        except OSError:
+            return ""
+        return path_of(mount, folder)
+
+    def _folder(self, cgroup_id: int) -> tuple[Mount, Path] | None:
+        """Where it stands in the mount."""
         try:
             if self._mount is None:
                 mount = _cgroup_mounts()[0]
@@ -167,12 +194,20 @@ class Paths:
                 self._mount = mount
             found = _native.cgroup_by_id(self._fd, cgroup_id)
         except (OSError, LookupError, InterceptionError):
-            return ""
+            return None
         try:
             path = Path(f"/proc/self/fd/{found}").readlink()
         finally:
             os.close(found)
-        return path_of(self._mount, path) if path.is_relative_to(self._mount.point) else ""
+        return (self._mount, path) if path.is_relative_to(self._mount.point) else None
+
+
+def _is_roots(folder: Path) -> bool:
+    """Root's, and nobody else may make folders in it or move processes below it."""
+    return all(
+        info.st_uid == 0 and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        for info in (folder.stat(), (folder / "cgroup.procs").stat())
+    )
 
 
 def _own_cgroup() -> str:

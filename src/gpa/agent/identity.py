@@ -114,28 +114,29 @@ class Names:
     def _read(self, tgid: int, start_boottime: int, exe: Exe | None) -> Program | None:
         folder = self._proc / str(tgid)
         try:
-            if not self._is_same(folder, start_boottime):
+            if not is_same(folder, start_boottime):
                 return None
             path = str((folder / "exe").readlink())
             if exe is not None and _ctime(folder / "exe") != exe[2:]:
                 return None
             raw = _read_bounded(folder / "cmdline", 4 * redact.CMDLINE_LIMIT)
             # The pid could have been given to another between the two looks.
-            if not self._is_same(folder, start_boottime):
+            if not is_same(folder, start_boottime):
                 return None
         except OSError:
             return None
         words = raw.decode("utf-8", "backslashreplace").replace("\0", " ").rstrip()
         return Program(path[: redact.CMDLINE_LIMIT], redact.command_line(words))
 
-    @staticmethod
-    def _is_same(folder: Path, start_boottime: int) -> bool:
-        stat = _read_bounded(folder / "stat", 4096)
-        # The name in parentheses may hold anything, spaces and parentheses too.
-        fields = stat[stat.rindex(b")") + 2 :].split() if b")" in stat else []
-        if len(fields) < 20:
-            return False
-        return int(fields[19]) == start_boottime // NS_PER_TICK
+
+def is_same(folder: Path, start_boottime: int) -> bool:
+    """Whether the process in this folder of /proc is the one that started then."""
+    stat = _read_bounded(folder / "stat", 4096)
+    # The name in parentheses may hold anything, spaces and parentheses too.
+    fields = stat[stat.rindex(b")") + 2 :].split() if b")" in stat else []
+    if len(fields) < 20:
+        return False
+    return int(fields[19]) == start_boottime // NS_PER_TICK
 
 
 def _ctime(path: Path) -> tuple[int, int]:

@@ -60,6 +60,9 @@ class Relay(Protocol):
     def questions(self) -> Sequence[tuple[int, str, bytes, bool, int | None]]:
         """Questions that wait, see `Question`."""
 
+    def strangers(self) -> Sequence[bytes]:
+        """`struct gpa_ident` of callers whose first request waits until they were looked at."""
+
     def answer(self, token: int, status: int, body: bytes) -> None:
         """Answer one of them with JSON."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
+from gpa.agent.callers import Callers
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
 from gpa.rules import validity
@@ -27,9 +28,10 @@ from gpa.rules.resolve import Lookup, Resolution, WantedNames
 from gpa.rules.validate import read_host_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from gpa._native.records import CallerFields
     from gpa.agent.audit import RuleNames
     from gpa.rules.executables import Executables
     from gpa.rules.resolve import UserDatabase
@@ -85,11 +87,22 @@ class Policy(Protocol):
         modes: Mapping[Endpoint, Mode],
         items: Mapping[Endpoint, Mapping[str, object] | None],
         seen: Collection[int],
+        *,
+        names: bool = True,
     ) -> Compiled:
         """The table for these modes and host's items, with local files and users as they are now.
 
         Called at each poll. Never raises for what is in rules.
+
+        Args:
+            modes: of all endpoints.
+            items: of the host.
+            seen: uids of callers.
+            names: look names up; else only what is new of callers counts.
         """
+
+    def look(self, callers: Sequence[CallerFields]) -> None:
+        """Learn more of callers than the kernel's record says; blocking."""
 
 
 def closed_table(modes: Mapping[Endpoint, Mode]) -> bytes:
@@ -114,6 +127,7 @@ class HostPolicy:
         load_table: takes a table natively; raises `ValueError` for what the engine cannot use.
         users: the user database.
         files: executables that rules name.
+        callers: what was learnt by looking at callers.
         clock: unix time, by which assignments with `notBefore` and `notAfter` hold.
     """
 
@@ -123,8 +137,10 @@ class HostPolicy:
         load_table: Callable[[bytes], object],
         users: UserDatabase,
         files: Executables,
+        callers: Callers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._callers = callers or Callers(files)
         self._clock = clock
         self._folder = folder
         self._check = table_check(load_table)
@@ -144,35 +160,48 @@ class HostPolicy:
         modes: Mapping[Endpoint, Mode],
         items: Mapping[Endpoint, Mapping[str, object] | None],
         seen: Collection[int],
+        *,
+        names: bool = True,
     ) -> Compiled:
         """See `Policy`."""
         effective = {e: await self._effective(e, items[e]) for e in Endpoint}
         wanted = WantedNames.of(effective.values())
-        await self._resolve(wanted, seen)
+        if names:
+            await self._resolve(wanted, seen)
+        resolution = self._resolution
+        if wanted.callers:
+            resolution = self._callers.add_to(resolution, wanted)
         now = datetime.fromtimestamp(self._clock(), UTC)
         # Read at each poll, so that a clock that was set anew is noticed at the latest then.
         timed = {e: validity.split(rules, now) for e, rules in effective.items() if rules}
-        inputs = (effective, timed, dict(modes), self._resolution, dict(self._why))
+        inputs = (effective, timed, dict(modes), resolution, dict(self._why))
         if self._compiled is None or inputs != self._inputs:
             self._inputs = inputs
-            compiled = await trio.to_thread.run_sync(self._compile, timed, dict(modes), dict(items))
+            compiled = await trio.to_thread.run_sync(
+                self._compile, timed, dict(modes), dict(items), resolution
+            )
             until = validity.next_boundary(effective.values(), now)
             self._compiled = replace(compiled, until=None if until is None else until.timestamp())
         return self._compiled
+
+    def look(self, callers: Sequence[CallerFields]) -> None:
+        """See `Policy`."""
+        self._callers.look(callers)
 
     def _compile(
         self,
         timed: Mapping[Endpoint, tuple[EffectiveRules, tuple[Outside, ...]]],
         modes: Mapping[Endpoint, Mode],
         items: Mapping[Endpoint, Mapping[str, object] | None],
+        resolution: Resolution,
     ) -> Compiled:
         effective = {e: timed[e][0] if e in timed else None for e in Endpoint}
         outside = {e: left for e, (_, left) in timed.items()}
         broken = [f"{e.label}: {r.broken}" for e, r in effective.items() if r and r.broken]
         kept = [f"{e.label}: {why}, the last valid rules stay" for e, why in self._why.items()]
-        unmatched = [f"{name}: {why}" for name, why in self._resolution.unmatched.items()]
+        unmatched = [f"{name}: {why}" for name, why in resolution.unmatched.items()]
         return Compiled(
-            table=compile_table(effective, modes, self._resolution),
+            table=compile_table(effective, modes, resolution),
             names={e: CompiledNames.of(rules) for e, rules in effective.items()},
             ids={e: rules.id for e, rules in effective.items() if rules},
             document={
@@ -223,6 +252,8 @@ class HostPolicy:
         return known.file
 
     async def _resolve(self, wanted: WantedNames, seen: Collection[int]) -> None:
+        if not wanted.callers:
+            self._callers.forget()
         if wanted == WantedNames():
             self._resolution = Resolution()
             self._files.forget(())
@@ -230,9 +261,16 @@ class HostPolicy:
         lookup = Lookup(
             wanted, self._users, self._files, previous=self._resolution, seen=tuple(seen)
         )
+        unread: dict[str, str] = {}
+
+        def work() -> None:
+            lookup.run()
+            unread.update(self._callers.look_at_files(wanted.read))
+
         with trio.move_on_after(LOOKUP_SECONDS):
-            await trio.to_thread.run_sync(lookup.run, abandon_on_cancel=True, limiter=self._limiter)
-        self._resolution = lookup.result()
+            await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+        found = lookup.result()
+        self._resolution = replace(found, unmatched={**found.unmatched, **unread})
         self._files.forget(wanted.executables)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -31,6 +32,7 @@ from gpa.agent.provisioning import LIMIT, Provisioning
 from gpa.agent.reports import Reports
 from gpa.agent.rules import closed_table
 from gpa.agent.status import RUNNING, Parts, aggregate
+from gpa.agent.strangers import Strangers
 from gpa.agent.summary import Summary
 from gpa.agent.watchdog import show_life
 from gpa.endpoints import Endpoint, Mode
@@ -76,6 +78,7 @@ class Agent:
         self._latch, trouble = memory.recall(config.latch_key_folder)
         if trouble:
             log.warn(trouble)
+        self._reports = Reports(config, log)
         self._clock = HostClock()
         channel = HostChannel(tools.connect, self._clock, tools.relay.set_clock)
         self._shell = LatchShell(
@@ -83,7 +86,7 @@ class Agent:
             channel,
             tools.keys,
             publish=self._publish,
-            remember=self._remember,
+            remember=partial(self._reports.remember, self._latch),
             report=self._report,
         )
         self._parts = Parts()
@@ -94,11 +97,11 @@ class Agent:
             everything=config.enable_http_proxy_trace
             or config.file_log_level in ("Trace", "Debug"),
         )
-        self._reports = Reports(config, log)
         self._limits = Limits()
         self._older = Older(tools.reset_older, log)
         self._provisioning: Provisioning | None = None
         self._local = LocalEndpoints(tools.relay, tools.decode_caller, self)
+        self._strangers = Strangers(tools.relay, tools.decode_caller, tools.policy)
         self._interception: Interception | None = None
         self._door = Door(tools.listener, notifier)
         self._namespaces = Namespaces(
@@ -134,6 +137,7 @@ class Agent:
                     nursery.start_soon(self._poll)
                     nursery.start_soon(self._monitor)
                     nursery.start_soon(self._take)
+                    nursery.start_soon(self._strangers.run, partial(self._publish, names=False))
                     if self._notifier.watchdog is not None:
                         nursery.start_soon(show_life, self._notifier, self._tools.relay)
             finally:
@@ -274,7 +278,7 @@ class Agent:
             await trio.sleep(RECORD_BATCH)
 
     async def _take_once(self) -> bool:
-        asked = self._local.answer_all()
+        asked = self._local.answer_all() | self._strangers.take()
         relay = self._tools.relay
         data = relay.take_records(rows.AT_ONCE)
         if data:
@@ -296,17 +300,19 @@ class Agent:
 
     # What the latch asks for.
 
-    async def _publish(self) -> None:
+    async def _publish(self, *, names: bool = True) -> None:
         """Bring modes, rules and key of the latch into force, when anything has changed."""
         # One at a time: what was compiled last must be what is published last.
         async with self._publishing:
-            await self._publish_now()
+            await self._publish_now(names)
 
-    async def _publish_now(self) -> None:
+    async def _publish_now(self, names: bool) -> None:
         status = self._latch.status_in_force
         items = status.rules if status and not self._latch.absent else dict.fromkeys(Endpoint)
         modes, key = self.modes, self._latch.key
-        compiled = await self._tools.policy.compile(modes, items, self._auditor.seen_uids)
+        compiled = await self._tools.policy.compile(
+            modes, items, self._auditor.seen_uids, names=names
+        )
         now = (compiled.table, key, tuple(modes.items()))
         if now == self._in_force:
             return
@@ -327,7 +333,8 @@ class Agent:
                 self._log.info(note)
         if before is None or before.document != compiled.document:
             await self._reports.rules(compiled.document)
-        self._log.info(f"epoch {self._epoch} in force: {self._latch.state}")
+        if names:  # and not for each caller that is met
+            self._log.info(f"epoch {self._epoch} in force: {self._latch.state}")
 
     def _snapshot(self, compiled: Compiled, modes: Mapping[Endpoint, Mode], key: Key | None) -> Any:
         try:
@@ -336,9 +343,6 @@ class Agent:
             # What is checked one by one did not fit together: nothing opens because of that.
             self._log.error(f"the rules cannot be used, everything is refused: {error}")
             return self._tools.snapshot(self._epoch, closed_table(modes), key)
-
-    async def _remember(self) -> None:
-        await self._reports.remember(self._latch)
 
     def _report(self, words: str, trouble: bool) -> None:
         if trouble:

@@ -23,7 +23,7 @@ from gpa.rules.compile import ExeId
 from gpa.rules.resolve import NoMatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 INIT: Final = Path("/proc/1")
 OURSELVES: Final = Path("/proc/self")
@@ -109,6 +109,20 @@ class Executables:
         finally:
             tracked.lock.release()
 
+    def mounts(self) -> list[Mount]:
+        """What is mounted where paths in rules are looked up."""
+        return read_mounts((self._init / "mountinfo").read_text(errors="surrogateescape"))
+
+    def opened(self, path: str) -> list[int]:
+        """Descriptors (O_PATH) of the files found behind `path`; the caller closes them."""
+        tracked = self._tracked.get(path)
+        if tracked is None or not tracked.lock.acquire(blocking=False):
+            return []
+        try:
+            return tracked.copies()
+        finally:
+            tracked.lock.release()
+
     def forget(self, keep: Collection[str]) -> None:
         """Let go of all paths but these."""
         for path in self._tracked.keys() - set(keep):
@@ -123,7 +137,7 @@ class Executables:
 
     def _find(self, path: str, tracked: _Tracked) -> frozenset[ExeId]:
         try:
-            mounts = read_mounts((self._init / "mountinfo").read_text(errors="surrogateescape"))
+            mounts = self.mounts()
         except OSError as error:
             raise NoMatchError(f"the mounts of PID 1 cannot be read: {error.strerror}") from error
         why = None
@@ -180,6 +194,10 @@ class _Tracked:
         """As the kernel will say it of processes that run them."""
         return frozenset(file.id() for file in self._files)
 
+    def copies(self) -> list[int]:
+        """Descriptors of all, of their own."""
+        return [file.copy() for file in self._files]
+
     def close(self) -> None:
         """Let go of all."""
         for file in self._files:
@@ -201,6 +219,9 @@ class _File:
     def stat_key(self) -> tuple[int, int]:
         info = os.fstat(self._fd)
         return info.st_dev, info.st_ino
+
+    def copy(self) -> int:
+        return os.dup(self._fd)
 
     def same(self, other: _File) -> bool:
         return (self._device, self.stat_key()) == (other._device, other.stat_key())
@@ -252,16 +273,27 @@ def _mount_over(path: str, mounts: list[Mount]) -> Mount | None:
 
 def _device(fd: int, mounts: list[Mount]) -> int:
     """The device of a descriptor's mount. Closes `fd` when there is none."""
+    mount = _mount_of(fd, mounts)
+    if mount is not None and not mount.foreign:
+        return mount.device
+    os.close(fd)
+    raise NoMatchError("is on a mount that PID 1 does not have, or not on a local file system")
+
+
+def _mount_of(fd: int, mounts: Iterable[Mount]) -> Mount | None:
     number = -1
     for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
         key, _, value = line.partition(":")
         if key == "mnt_id":
             number = int(value)
-    for mount in mounts:
-        if mount.number == number and not mount.foreign:
-            return mount.device
-    os.close(fd)
-    raise NoMatchError("is on a mount that PID 1 does not have, or not on a local file system")
+    return next((mount for mount in mounts if mount.number == number), None)
+
+
+def identify(fd: int, mounts: Iterable[Mount]) -> tuple[ExeId, str] | None:
+    """What the kernel says of who runs this file, and the kind of its file system; None when it is
+    on none of these mounts."""
+    mount = _mount_of(fd, mounts)
+    return None if mount is None else (_File(fd, mount.device).id(), mount.kind)
 
 
 def _running(processes: Path) -> Iterator[tuple[int, int]]:

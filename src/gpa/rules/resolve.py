@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from gpa.rules.compile import ExeId, GroupIds, Known
+from gpa.rules.model import CGROUP_SELECTORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -33,6 +34,15 @@ class WantedNames:
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     executables: frozenset[str] = frozenset()
+    contents: frozenset[str] = frozenset()
+    places: frozenset[tuple[str, str]] = frozenset()
+    read: frozenset[str] = frozenset()
+    """Executables whose content is asked for beside their path."""
+
+    @property
+    def callers(self) -> bool:
+        """Whether some rule asks for a look at callers."""
+        return bool(self.contents or self.places)
 
     @staticmethod
     def of(endpoints: Iterable[EffectiveRules | None]) -> WantedNames:
@@ -42,6 +52,14 @@ class WantedNames:
             frozenset(i.user_name for i in identities if i.user_name is not None),
             frozenset(i.group_name for i in identities if i.group_name is not None),
             frozenset(i.exe_path for i in identities if i.exe_path is not None),
+            frozenset(i.exe_sha256 for i in identities if i.exe_sha256 is not None),
+            frozenset(
+                (selector, value)
+                for i in identities
+                for selector, value in i.selectors()
+                if selector in CGROUP_SELECTORS and isinstance(value, str)
+            ),
+            frozenset(i.exe_path for i in identities if i.exe_path and i.exe_sha256),
         )
 
 
