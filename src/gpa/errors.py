@@ -107,6 +107,28 @@ class RulesError(ConfigError):
         self.problems = problems
 
 
+class SourceError(RulesError):
+    """A file of rules cannot be read, or is not JSON.
+
+    Attributes:
+        words: the message without file and place.
+        position: line and column, both from 1; None where the file itself is the trouble.
+        excerpt: the line, quoted, and a caret below it; empty without a position.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        words: str = "",
+        position: tuple[int, int] | None = None,
+        excerpt: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.words = words or message
+        self.position = position
+        self.excerpt = excerpt
+
+
 class HostError(GpaError):
     """The host's secure channel could not be used; the agent keeps what is in force and tries
     again."""
