@@ -11,6 +11,7 @@ from gpa.rules.model import LocalFile, Rules
 
 pytestmark = pytest.mark.trio
 
+PLACE = "rules.privileges[0].path"
 VALID = json.dumps({"id": "mine", "rules": {"privileges": [{"name": "p", "path": "/m"}]}})
 
 
@@ -93,7 +94,31 @@ async def test_what_is_no_json_is_tried_three_times(tmp_path: Path, data: bytes)
 
 
 async def test_the_place_of_a_fault_is_told(tmp_path: Path) -> None:
-    assert "(line 2, column 8)" in await trouble_of(write(tmp_path, '{\n "id": x}'))
+    path = write(tmp_path, '{\n "ä": x}')
+    assert (await trouble_of(path)).startswith(f"{path}:2:7: is not JSON: ")
+
+
+async def test_the_place_of_what_is_not_valid_is_told(tmp_path: Path) -> None:
+    lines = [
+        '{"rules": {"privileges": [{"name": "token", "path": "/m"}],',
+        ' "roles": [{"name": "ä", "privileges": ["token"]},',
+        '           {"name": "r", "privileges": ["tokn", "x"]}]}}',
+    ]
+    path = write(tmp_path, "\n".join(lines))
+    assert await trouble_of(path) == (
+        f"{path}:3:41: rules.roles[1].privileges[0]: the privilege 'tokn' is not defined;"
+        " did you mean 'token'? (and 1 more)"
+    )
+    path = write(tmp_path, "\n[]")
+    assert await trouble_of(path) == f"{path}:2:1: must be an object, not a list"
+
+
+async def test_a_place_deeper_than_a_source_may_be_is_told_without_its_line(
+    tmp_path: Path,
+) -> None:
+    deep = "[" * 100 + "]" * 100
+    path = write(tmp_path, f'{{"id": "", "deep": {deep}}}')
+    assert await trouble_of(path) == f"{path}: id: is blank"
 
 
 async def test_a_file_that_is_being_written_is_read_when_it_is_done(tmp_path: Path) -> None:
@@ -166,8 +191,8 @@ async def test_a_large_file_is_refused_and_not_read(tmp_path: Path) -> None:
 
 async def test_what_the_engine_cannot_use_is_a_trouble(tmp_path: Path) -> None:
     def check(rules: Rules) -> None:
-        raise RulesError(f"no canonical form: {rules.privileges[0].path}")
+        raise RulesError("unused", ((PLACE, f"no canonical form: {rules.privileges[0].path}"),))
 
-    read = await read_local_file(write(tmp_path, VALID), Sleep(), check)
-    assert read.trouble is not None
-    assert read.trouble.endswith("no canonical form: /m")
+    path = write(tmp_path, VALID)
+    read = await read_local_file(path, Sleep(), check)
+    assert read.trouble == f"{path}:1:63: {PLACE}: no canonical form: /m"

@@ -59,7 +59,8 @@ async def read_local_file(
         if attempt:
             await sleep(PAUSE)
         try:
-            document = _parse(_read(path))
+            data = _read(path)
+            document = _parse(data)
         except FileNotFoundError:
             return LocalFile()
         except (UntrustedPathError, RulesError) as error:
@@ -67,20 +68,20 @@ async def read_local_file(
         except OSError as error:
             return LocalFile(trouble=f"{path} cannot be read: {error.strerror}")
         except _NotYetError as error:
-            trouble = f"{path} {error}"
+            trouble = f"{path}{error}"
             continue
         try:
             local = read_local_rules(document)
             if check is not None and local.rules is not None:
                 check(local.rules)
         except RulesError as error:
-            return LocalFile(trouble=f"{path}: {error}")
+            return LocalFile(trouble=_with_place(path, data, error))
         return LocalFile(local)
     return LocalFile(trouble=trouble)
 
 
 class _NotYetError(Exception):
-    """The file may just be being written; worth another try."""
+    """The file may just be being written; worth another try. Its words go behind the path."""
 
 
 def _read(path: Path) -> bytes:
@@ -109,7 +110,7 @@ def _read(path: Path) -> bytes:
     if len(data) > MAX_BYTES:
         raise _too_large(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise _NotYetError("was changed while it was read")
+        raise _NotYetError(" was changed while it was read")
     return data
 
 
@@ -131,9 +132,9 @@ def _parse(data: bytes) -> object:
     try:
         return msgspec.json.decode(text)
     except RecursionError:
-        raise _NotYetError("is not JSON: nested too deeply") from None
+        raise _NotYetError(" is not JSON: nested too deeply") from None
     except (UnicodeDecodeError, msgspec.MsgspecError) as error:
-        raise _NotYetError(f"is not JSON: {_with_line(str(error), text)}") from None
+        raise _NotYetError(_with_line(str(error), text)) from None
 
 
 def _with_line(message: str, text: bytes) -> str:
@@ -141,7 +142,23 @@ def _with_line(message: str, text: bytes) -> str:
     message = message.removeprefix("JSON is malformed: ")
     found = re.search(r" \(byte (\d+)\)$", message)
     if found is None:
-        return message
+        return f" is not JSON: {message}"
     before = text[: int(found[1])]
-    line, column = before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
-    return f"{message[: found.start()]} (line {line}, column {column})"
+    line, start = before.count(b"\n") + 1, before.rfind(b"\n") + 1
+    column = len(before[start:].decode(errors="replace")) + 1
+    return f":{line}:{column}: is not JSON: {message[: found.start()]}"
+
+
+def _with_place(path: Path, data: bytes, error: RulesError) -> str:
+    """The first trouble, its line and column; an editor that is given the words goes there."""
+    from gpa.rules.source import Source  # only for who has written something wrong
+
+    if not error.problems:
+        return f"{path}: {error}"
+    (place, message), *others = error.problems
+    try:
+        where = f"{path}:{Source.parse(data, str(path)).at(place)}"
+    except RulesError:  # deeper than a source may be, which the parser allows where nothing counts
+        where = str(path)
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{where}: {place}: {message}{more}" if place else f"{where}: {message}{more}"
