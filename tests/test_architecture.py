@@ -67,6 +67,7 @@ ROOMS: dict[str, set[str]] = {
 GUESTS: dict[str, set[str]] = {
     "trio": {"gpa.agent", "gpa.emulator", "gpa.demo", "gpa.cli"},
     "h11": {"gpa.agent", "gpa.emulator"},
+    "jsonschema": {"gpa.rules"},
     "msgspec": {"gpa.agent", "gpa.config", "gpa.emulator", "gpa.rules"},
     "cryptography": {"gpa.emulator"},
     "rich": {"gpa.cli", "gpa.demo", "gpa.doctor"},
