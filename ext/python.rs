@@ -1,5 +1,7 @@
 //! The module `gpa._native`: thin glue, the only PyO3 of the crate. What things mean stands where they are made.
 
+mod canonical;
+
 use std::fs::File;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
@@ -342,6 +344,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(socket_in, module)?)?;
     module.add_function(wrap_pyfunction!(cgroup_by_id, module)?)?;
     module.add_function(wrap_pyfunction!(sha256, module)?)?;
+    module.add_function(wrap_pyfunction!(canonical::canonical_request, module)?)?;
+    module.add_function(wrap_pyfunction!(canonical::canonical_rule, module)?)?;
     module.add_class::<SigningKey>()?;
     module.add_class::<Snapshot>()?;
     module.add_class::<Relay>()?;

@@ -16,6 +16,7 @@ mod fields;
 pub mod forward;
 mod grammar;
 pub mod head;
+pub mod line;
 mod refusal;
 mod section;
 mod target;

@@ -129,6 +129,22 @@ class SourceError(RulesError):
         self.excerpt = excerpt
 
 
+class RequestFormError(GpaError):
+    """A request that the agent answers itself because of its form, whatever the rules say.
+
+    Attributes:
+        status: the HTTP status of that answer.
+        reason: the code of an audit record (docs/audit.md, "Reasons").
+    """
+
+    exit_code = EXIT_NO
+
+    def __init__(self, message: str, status: int, reason: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
 class HostError(GpaError):
     """The host's secure channel could not be used; the agent keeps what is in force and tries
     again."""
