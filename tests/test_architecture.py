@@ -58,6 +58,7 @@ ROOMS: dict[str, set[str]] = {
         "gpa.demo",
         "gpa.doctor",
         "gpa.emulator",
+        "gpa.endpoints",
         "gpa.errors",
         "gpa.rules",
     },
@@ -70,7 +71,7 @@ GUESTS: dict[str, set[str]] = {
     "jsonschema": {"gpa.rules"},
     "msgspec": {"gpa.agent", "gpa.config", "gpa.emulator", "gpa.rules"},
     "cryptography": {"gpa.emulator"},
-    "rich": {"gpa.cli", "gpa.demo", "gpa.doctor"},
+    "rich": {"gpa.cli", "gpa.demo", "gpa.doctor", "gpa.rules"},
 }
 
 

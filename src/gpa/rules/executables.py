@@ -238,7 +238,7 @@ def _open(root: Path, path: str, mounts: list[Mount]) -> int:
     if "\0" in path:
         raise NoMatchError("has a NUL, as no path does")
     # Looked at before anything is touched: a name on a dead server would hang.
-    if (mount := _mount_over(path, mounts)) and mount.foreign:
+    if (mount := mount_over(path, mounts)) and mount.foreign:
         raise NoMatchError(f"is on {mount.kind}: rules on executables hold on local file systems")
     flags = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -261,7 +261,7 @@ def _open(root: Path, path: str, mounts: list[Mount]) -> int:
     return fd
 
 
-def _mount_over(path: str, mounts: list[Mount]) -> Mount | None:
+def mount_over(path: str, mounts: list[Mount]) -> Mount | None:
     """The mount that a path lies on, by its words; a later mount covers an earlier one."""
     best = None
     for mount in mounts:

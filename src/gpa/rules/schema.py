@@ -61,6 +61,13 @@ _SELECTORS: Final = {
 }
 
 
+_NO_FORM: Final = {
+    "Default access": "must be allow or deny",
+    "Identity": f"has no selector: give at least one of {', '.join(_SELECTORS)}",
+}
+"""What an `anyOf` says, by the title of its schema; the validator says only that none fits."""
+
+
 class SchemaError(NamedTuple):
     """What the schema says against a document.
 
@@ -153,7 +160,8 @@ def errors(document: object, *, host: bool = False) -> Iterator[SchemaError]:
         unknown: tuple[str, ...] = ()
         if error.validator == "additionalProperties":
             unknown = tuple(sorted(error.instance.keys() - error.schema["properties"].keys()))
-        yield SchemaError(join(*error.absolute_path), _words(error.message), unknown)
+        message = _NO_FORM[error.schema["title"]] if error.validator == "anyOf" else error.message
+        yield SchemaError(join(*error.absolute_path), _words(message), unknown)
 
 
 def _words(message: str) -> str:

@@ -231,7 +231,7 @@ class _Lines:
         start = self._starts[line - 1]
         end = self._starts[line] - 1 if line < len(self._starts) else len(self._text)
         # Only what can be seen is looked at: a line may be as long as the file.
-        left = max(0, column - 1 - WIDTH // 2)
+        left = max(0, column - 1 - WIDTH // 2) if end - start > WIDTH else 0
         cut = self._text[start + left : min(end, start + left + WIDTH)].removesuffix("\r")
         before, after = cut[: column - 1 - left], cut[column - 1 - left :]
         lead = ("…" if left else "") + "".join(map(_visible, before))
