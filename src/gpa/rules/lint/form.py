@@ -20,9 +20,10 @@ from gpa.rules.source import join
 from gpa.rules.validate import read_host_item, read_local_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gpa.rules.model import HostItem, LocalRules
+    from gpa.rules.schema import SchemaError
     from gpa.rules.source import Source
 
 _MEND: Final = "correct it: until then the agent {}"
@@ -37,23 +38,24 @@ _KNOWN: Final = {
 
 
 def read(document: object, *, host: bool) -> HostItem | LocalRules | list[Finding]:
-    """The rules, or why they are not valid."""
+    """The rules, or why they are not valid: by the agent's own checks, then by the schema."""
+    remedy = _MEND.format(_KEPT if host else _CLOSED)
+    by_schema = list(errors(document, host=host))
     try:
         found = read_host_item(document) if host else read_local_rules(document)
     except RulesError as error:
-        return list(_not_valid(document, error, host=host))
+        return list(_not_valid(error, by_schema, remedy))
     if found.rules is not None:
         try:
             table_check(lambda table: Snapshot(0, table))(found.rules)
         except RulesError as error:
-            remedy = _MEND.format(_KEPT if host else _CLOSED)
             return [Finding(codes.NO_SUCH_PATH, p, f"{p}: {w}", remedy) for p, w in error.problems]
-    return found
+    return [Finding(codes.NOT_VALID, e.place, _told(e), remedy) for e in by_schema] or found
 
 
-def _not_valid(document: object, error: RulesError, *, host: bool) -> Iterator[Finding]:
-    remedy = _MEND.format(_KEPT if host else _CLOSED)
-    by_schema = list(errors(document, host=host))
+def _not_valid(
+    error: RulesError, by_schema: Sequence[SchemaError], remedy: str
+) -> Iterator[Finding]:
     unknown = {(e.place, key) for e in by_schema for key in e.unknown}
     told = set()
     for place, words in error.problems:
@@ -65,7 +67,11 @@ def _not_valid(document: object, error: RulesError, *, host: bool) -> Iterator[F
     for more in by_schema:
         # One place may be told in other words, or told of its parent.
         if not any(more.place == p or p.startswith(more.place) for p in told):
-            yield Finding(codes.NOT_VALID, more.place, f"{more.place}: {more.message}", remedy)
+            yield Finding(codes.NOT_VALID, more.place, _told(more), remedy)
+
+
+def _told(error: SchemaError) -> str:
+    return f"{error.place}: {error.message}" if error.place else error.message
 
 
 def _step(key: str) -> str:
