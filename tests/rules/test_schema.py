@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from gpa.__main__ import main
 from gpa.errors import RulesError
 from gpa.rules import schema
-from gpa.rules.schema import Schema, errors, host_schema, local_schema, text_of
+from gpa.rules.extensions import MAX_UID
+from gpa.rules.schema import errors, host_schema, local_schema, text_of
+from gpa.rules.schema_parts import Schema
 from gpa.rules.validate import read_host_item, read_local_rules
 
 BOTH = [local_schema(), host_schema()]
 
 # What no schema can say, by the words of `validate`.
-ACROSS = re.compile(r"is not defined|inside the base64")
+ACROSS = re.compile(r"is not defined|inside the base64|is no time: day|is not after notBefore")
 NAME_TWICE = re.compile(r"rules\.\w+\[\d+\]\.name")
 
 
@@ -96,19 +98,66 @@ NAMES = st.sampled_from(["a", "b"])
 PATHS: Any = st.sampled_from(["/m"] * 20 + ["/", "", " ", None, 5, [], ...])
 LISTS = st.lists(sometimes(NAMES), min_size=1, max_size=2, unique_by=repr)
 QUERY = st.dictionaries(st.sampled_from(["k", "k ", "", " "]), sometimes(NAMES), max_size=2)
+VALUES: dict[str, list[Any]] = {
+    "uid": [0, 1000, MAX_UID, MAX_UID + 1, -1, "0"],
+    "exeSha256": ["0a" * 32, "0A" * 32, "0a" * 31, "0g" * 32, "0a" * 32 + "\n"],
+    "systemdUnit": ["a@1.service", "a.scope", "a.slice", "a", "a.service\n", "\xe9.scope"],
+    "cgroup": ["/a/b", "/a", "/", "/a/", "//a", "/a/..", "/..a", "/a/.", "a", "/a\n", "/\0"],
+    "containerId": ["0a" * 32, "0a" * 6, "0a" * 5, "a-b", "a/b", "a\0", "0a" * 6 + "\n"],
+}
+WRITTEN = """2026-01-31T08:00:00Z 2027-01-31T08:00:00.5+00:00 2026-02-30T08:00:00Z 2026-01-31
+    2026-13-01T08:00:00Z 2026-01-31T08:00:00 2026-01-31T24:00:01Z 2026-01-31T08:00:60Z
+    2026-01-31T08:00:00+01:00 \u0662026-01-31T08:00:00Z"""
+TIMES = [*WRITTEN.split(), "2026-01-31T08:00:00Z\n"]
+OURS = {key: st.sampled_from(values) for key, values in VALUES.items()}
+MOMENTS = st.sampled_from(TIMES)
+METHOD_LISTS = st.lists(st.sampled_from(["GET", "PUT", "get", "TRACE", ""]), max_size=2)
+
+
+def with_ours(document: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    return document | ours
+
+
+def seldom(**members: Any) -> Any:
+    """What only a local file may say."""
+    some = st.fixed_dictionaries({}, optional=members)
+    return st.integers(0, 3).flatmap(lambda n: some if n == 0 else st.just({}))
+
+
 RULES = member(
     privileges=st.lists(
-        sometimes(st.builds(with_path, member(name=NAMES, queryParameters=QUERY), PATHS)),
+        sometimes(
+            st.builds(
+                with_ours,
+                st.builds(with_path, member(name=NAMES, queryParameters=QUERY), PATHS),
+                seldom(methods=sometimes(METHOD_LISTS)),
+            )
+        ),
         max_size=2,
     ),
     roles=st.lists(sometimes(member(name=NAMES, privileges=LISTS)), max_size=2),
     identities=st.lists(
         sometimes(
-            member(name=NAMES, userName=NAMES, groupName=NAMES, exePath=NAMES, processName=NAMES)
+            st.builds(
+                with_ours,
+                member(
+                    name=NAMES, userName=NAMES, groupName=NAMES, exePath=NAMES, processName=NAMES
+                ),
+                seldom(**{key: sometimes(values) for key, values in OURS.items()}),
+            )
         ),
         max_size=2,
     ),
-    roleAssignments=st.lists(sometimes(member(role=NAMES, identities=LISTS)), max_size=2),
+    roleAssignments=st.lists(
+        sometimes(
+            st.builds(
+                with_ours,
+                member(role=NAMES, identities=LISTS),
+                seldom(notBefore=sometimes(MOMENTS), notAfter=sometimes(MOMENTS)),
+            )
+        ),
+        max_size=2,
+    ),
 )
 ACCESS = st.sampled_from(["allow", "DENY", "Allow", "deny\n", "allow ", "denied", "xallow"])
 DOCUMENTS = sometimes(member(id=st.just("x"), defaultAccess=ACCESS, rules=RULES))
@@ -136,6 +185,22 @@ def validate_says(document: object, *, host: bool) -> bool:
 def test_the_schema_and_the_validation_agree(document: object, host: bool) -> None:
     found = list(errors(document, host=host))
     assert (not found) == validate_says(document, host=host), found
+
+
+@pytest.mark.parametrize("member", sorted(VALUES))
+def test_each_of_our_selectors_agrees_with_the_validation(member: str) -> None:
+    for value in VALUES[member]:
+        document = {"rules": {"identities": [{"name": "i", member: value}]}}
+        assert (not list(errors(document))) == validate_says(document, host=False), value
+        assert list(errors(document | {"id": "x", "defaultAccess": "deny"}, host=True)) != []
+
+
+@pytest.mark.parametrize("member", ["notBefore", "notAfter"])
+def test_each_time_agrees_with_the_validation(member: str) -> None:
+    for value in TIMES:
+        grant = {"role": "r", "identities": ["i"], member: value}
+        document = {"rules": {"roleAssignments": [grant]}}
+        assert (not list(errors(document))) == validate_says(document, host=False), value
 
 
 def test_what_is_wrong_is_told_by_its_place() -> None:
