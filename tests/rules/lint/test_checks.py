@@ -41,6 +41,8 @@ def test_an_interpreter_is_known_behind_a_link() -> None:
         ({"exePath": "/opt/team/tool", "userName": "alice"}, "R510"),
         ({"exePath": "/opt/open/tool"}, "R509"),
         ({"exePath": "/opt/open/tool", "userName": "root"}, "R509"),
+        ({"exePath": "/home/alice/tool", "uid": 1000}, "R509"),
+        ({"exePath": "/home/alice/tool", "uid": 34}, "R510"),
     ],
 )
 def test_who_can_replace_a_program_is_told(selectors: dict[str, str], code: str) -> None:
@@ -57,6 +59,8 @@ def test_without_a_machine_nothing_is_asked_of_it() -> None:
     [
         ({"processName": "x"}, ["R401"]),
         ({"processName": "x", "userName": "alice"}, []),
+        ({"processName": "x", "systemdUnit": "a.service"}, []),
+        ({"exePath": "/opt/open/tool", "exeSha256": "0a" * 32}, []),
         ({"processName": "restic", "exePath": "/usr/bin/restic"}, []),
         ({"processName": "x", "exePath": "/usr/bin/restic"}, ["R406"]),
         ({"exePath": "/usr/bin/"}, ["R404", "R505"]),
@@ -76,6 +80,8 @@ def test_only_root_gets_to_wireserver(endpoint: Endpoint) -> None:
     assert len(of("R405", identity(userName="alice"), endpoint=endpoint)) == 1
     assert of("R405", identity(userName="root"), endpoint=endpoint, machine=False) == []
     assert of("R405", identity(exePath="/usr/bin/restic"), endpoint=endpoint) == []
+    assert of("R405", identity(uid=5), endpoint=endpoint) == ["rules.identities[0].uid"]
+    assert of("R405", identity(uid=0), endpoint=endpoint) == []
 
 
 @pytest.mark.parametrize(

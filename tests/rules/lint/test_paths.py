@@ -51,6 +51,27 @@ def test_parameters_narrow_a_privilege(
     assert [code for code, place in found(rules) if place == P1] == expected
 
 
+@pytest.mark.parametrize(
+    ("wide", "narrow", "expected"),
+    [
+        ([], ["GET"], ["R302"]),
+        (["GET"], ["GET"], ["R302"]),
+        (["GET"], ["PUT"], []),
+        (["GET"], [], []),
+    ],
+)
+def test_methods_narrow_a_privilege(
+    wide: list[str], narrow: list[str], expected: list[str]
+) -> None:
+    pairs = [("p", "/m", wide), ("q", "/m/a", narrow)]
+    privileges = [
+        privilege(name, path) | ({"methods": methods} if methods else {})
+        for name, path, methods in pairs
+    ]
+    rules = granted(*privileges, p="x", q="y")
+    assert [code for code, place in found(rules) if place == P1] == expected
+
+
 def test_what_nobody_has_is_told_once_and_takes_nothing_from_others() -> None:
     rules = granted(privilege("p", "/m"), privilege("q", "/m/a"), p="x", q="")
     assert found(rules) == [("R201", "rules.privileges[1]"), ("R202", "rules.roles[1]")]

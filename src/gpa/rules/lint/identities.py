@@ -35,12 +35,12 @@ LAUNCHERS: Final = frozenset(
 def names_alone(subject: Subject) -> Iterator[Finding]:
     """A process name without anything that a user cannot choose."""
     for i, identity in enumerate(subject.rules.identities):
-        others = (identity.user_name, identity.group_name, identity.exe_path)
-        if identity.process_name is not None and all(other is None for other in others):
+        if [selector for selector, _ in identity.selectors()] == ["processName"]:
+            name = identity.process_name or ""
             yield Finding(
                 codes.NAME_ALONE,
                 f"rules.identities[{i}].processName",
-                f"anybody can call a program {quoted(identity.process_name)}",
+                f"anybody can call a program {quoted(name)}",
                 "add exePath or userName",
             )
 
@@ -112,6 +112,14 @@ def users_who_never_get_there(subject: Subject) -> Iterator[Finding]:
     if subject.endpoint is Endpoint.IMDS:
         return
     for i, identity in enumerate(subject.rules.identities):
+        if identity.uid:
+            yield Finding(
+                codes.ROOT_ONLY,
+                f"rules.identities[{i}].uid",
+                f"{subject.endpoint.label} is for root alone: uid {identity.uid} is refused"
+                " whatever the rules say",
+                "name root's program, or remove the identity",
+            )
         user = identity.user_name
         if user is None:
             continue
@@ -128,4 +136,5 @@ def users_who_never_get_there(subject: Subject) -> Iterator[Finding]:
 
 def _names_people(subject: Subject, i: int) -> bool:
     identity = subject.rules.identities[i]
-    return identity.user_name is not None or identity.group_name is not None
+    named = {"userName", "groupName", "uid"}
+    return any(selector in named for selector, _ in identity.selectors())

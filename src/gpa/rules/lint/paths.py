@@ -145,7 +145,10 @@ def _privileges(subject: Subject) -> Iterator[tuple[Privilege, Form]]:
 
 
 def _wider(form: Form) -> Iterator[Form]:
-    """Every form that matches all that this one does, and more; widest path first."""
+    """Every form that matches all that this one does, and more; widest path first.
+
+    Of methods, only "any" and the same ones: a longer list that has these among others is not seen.
+    """
     query = sorted(form.query)
     if len(query) <= MAX_PARAMETERS:
         sizes = range(len(query) + 1)
@@ -154,6 +157,7 @@ def _wider(form: Form) -> Iterator[Form]:
         parts = [frozenset(), form.query]
     for depth in range(len(form.segments) + 1):
         for part in parts:
-            wider = Form(form.segments[:depth], part)
-            if wider != form:
-                yield wider
+            for methods in dict.fromkeys((frozenset[str](), form.methods)):
+                wider = Form(form.segments[:depth], part, methods)
+                if wider != form:
+                    yield wider

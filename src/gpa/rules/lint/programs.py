@@ -68,8 +68,8 @@ def programs_that_others_can_replace(subject: Subject) -> Iterator[Finding]:
     if machine is None:
         return
     for i, identity in enumerate(subject.rules.identities):
-        if identity.exe_path is None:
-            continue
+        if identity.exe_path is None or identity.exe_sha256 is not None:
+            continue  # with its digest, another program at the path is not the one that is meant
         place = f"rules.identities[{i}].exePath"
         writers = machine.program(identity.exe_path).writers
         own = [w for w in writers if _is_named(w, identity, machine)]
@@ -119,7 +119,9 @@ def _is_named(writer: Writer, identity: Identity, machine: Machine) -> bool:
     if writer.uid is None and writer.gid is None:
         return True
     named: frozenset[int] | None = None
-    if identity.user_name is not None:
+    if identity.uid is not None:
+        named = frozenset({identity.uid})
+    elif identity.user_name is not None:
         uid = machine.user(identity.user_name)
         named = frozenset() if uid is None else frozenset({uid})
     elif identity.group_name is not None:

@@ -25,10 +25,12 @@ class Form(NamedTuple):
     Attributes:
         segments: of its path.
         query: name and value of each parameter.
+        methods: that are meant; empty for any.
     """
 
     segments: tuple[str, ...]
     query: frozenset[tuple[str, str]]
+    methods: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Subject:
 
 def _form(privilege: Privilege) -> Form:
     segments, query = canonical_rule(privilege.path, list(privilege.query))
-    return Form(tuple(segments), frozenset(query))
+    return Form(tuple(segments), frozenset(query), frozenset(privilege.methods))
 
 
 def named(names: frozenset[str] | list[str]) -> str:

@@ -31,7 +31,7 @@ def wide_paths(subject: Subject) -> Iterator[Finding]:
     if subject.endpoint is not Endpoint.IMDS:
         return
     for i, privilege in enumerate(subject.rules.privileges):
-        segments, query = subject.forms[i]
+        segments, query, _ = subject.forms[i]
         above = len(segments) < len(IDENTITY) and IDENTITY[: len(segments)] == segments
         if above and not query and subject.holders[privilege.name]:
             yield Finding(
