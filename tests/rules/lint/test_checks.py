@@ -1,3 +1,5 @@
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -120,6 +122,16 @@ def test_what_is_unused_is_told() -> None:
         ("R204", "rules.roles[1].name"),
         ("R203", "rules.identities[1]"),
     ]
+
+
+@pytest.mark.parametrize(("hour", "codes"), [(7, []), (8, ["R206"]), (9, ["R206"])])
+def test_a_grant_has_ended_at_its_time(hour: int, codes: list[str]) -> None:
+    rules = identity(userName="alice")
+    rules["roleAssignments"][0]["notAfter"] = "2026-01-31T08:00:00Z"
+    source = Source.parse(json.dumps({"rules": rules}).encode(), "x")
+    now = datetime(2026, 1, 31, hour, tzinfo=UTC)
+    examined = examine_source(source, endpoint=Endpoint.IMDS, host=False, machine=None, now=now)
+    assert [one.finding.code.number for one in examined.found] == codes
 
 
 def test_members_that_are_ignored_are_told_at_their_key() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from gpa.rules.lint.examine import Examined, examine
 if TYPE_CHECKING:
     from gpa.rules.lint.finding import Code
 
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
 PAGE = (Path(__file__).resolve().parents[3] / "docs/lint.md").read_text()
 CODES = {code.number: code for code in all_codes()}
 SECTIONS = {
@@ -29,7 +31,7 @@ SOUND = EXAMPLE.findall(PAGE)[0]
 def examined(folder: Path, text: str, endpoint: Endpoint = Endpoint.IMDS) -> Examined:
     path = folder / "rules.json"
     path.write_text(text)
-    return examine(path, endpoint=endpoint, machine=PretendMachine())
+    return examine(path, endpoint=endpoint, machine=PretendMachine(), now=NOW)
 
 
 def test_each_code_has_its_section_and_each_section_its_code() -> None:

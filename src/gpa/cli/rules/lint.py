@@ -51,14 +51,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Examine each file, print, and tell by the exit code."""
+    from datetime import UTC, datetime
+
     from gpa.rules.lint import report
     from gpa.rules.lint.examine import examine
     from gpa.rules.lint.finding import Severity
 
     machine = _machine(args)
     endpoint = Endpoint(args.endpoint) if args.endpoint else None
+    now = datetime.now(UTC)
     results = [
-        examine(path, endpoint=endpoint, host=args.host, machine=machine) for path in args.files
+        examine(path, endpoint=endpoint, host=args.host, machine=machine, now=now)
+        for path in args.files
     ]
     limit = Severity(args.fail_on)
     failed = any(severity.reaches(limit) for severity in report.count(results))

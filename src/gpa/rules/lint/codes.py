@@ -21,6 +21,7 @@ UNUSED_ROLE: Final = Code("R202", _W, "a role that nobody has")
 UNUSED_IDENTITY: Final = Code("R203", _W, "an identity without a role")
 NAMES_BY_CASE: Final = Code("R204", _W, "names that differ in case only")
 PREFIXED_NAME: Final = Code("R205", _W, "a name with the prefix of local rules")
+ENDED: Final = Code("R206", _W, "a grant that has ended")
 
 # Paths and queries.
 ADDS_NOTHING: Final = Code("R301", _N, "a privilege that adds nothing")

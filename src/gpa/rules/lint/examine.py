@@ -27,6 +27,7 @@ from gpa.rules.source import Position, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from gpa.rules.lint.machine import Machine
@@ -42,6 +43,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     structure.identities_without_a_role,
     structure.names_that_differ_in_case,
     structure.names_with_the_prefix,
+    structure.grants_that_have_ended,
     paths.same_twice,
     paths.covered,
     paths.half_segments,
@@ -102,6 +104,7 @@ def examine(
     endpoint: Endpoint | None = None,
     host: bool = False,
     machine: Machine | None = None,
+    now: datetime | None = None,
 ) -> Examined:
     """Run all checks on a file.
 
@@ -110,6 +113,7 @@ def examine(
         endpoint: for which it is; None for that of the file's name, else IMDS.
         host: it is the host's item.
         machine: where the rules are to hold; without one nothing is asked of it.
+        now: the time, in UTC; without one no grant has ended.
 
     Raises:
         SourceError: the file cannot be read.
@@ -131,11 +135,16 @@ def examine(
         if part is None or part.value is None:
             raise RulesError(f"{path} has no rules of the host for {endpoint.value}")
         source, host = part, True
-    return examine_source(source, endpoint=endpoint, host=host, machine=machine)
+    return examine_source(source, endpoint=endpoint, host=host, machine=machine, now=now)
 
 
 def examine_source(
-    source: Source, *, endpoint: Endpoint, host: bool, machine: Machine | None
+    source: Source,
+    *,
+    endpoint: Endpoint,
+    host: bool,
+    machine: Machine | None,
+    now: datetime | None = None,
 ) -> Examined:
     """Run all checks on what was read."""
     located = [_at(source, f, Position(*p)) for f, p in form.repeated_keys(source)]
@@ -150,6 +159,7 @@ def examine_source(
             host=isinstance(read, HostItem),
             endpoint=endpoint,
             machine=machine,
+            now=now,
         )
         for check in CHECKS:
             findings += check(subject)

@@ -90,6 +90,19 @@ def names_with_the_prefix(subject: Subject) -> Iterator[Finding]:
                 )
 
 
+def grants_that_have_ended(subject: Subject) -> Iterator[Finding]:
+    """An assignment whose time is over."""
+    for i, assignment in enumerate(subject.rules.assignments):
+        end = assignment.not_after
+        if subject.now is not None and end is not None and end <= subject.now:
+            yield Finding(
+                codes.ENDED,
+                f"rules.roleAssignments[{i}].notAfter",
+                f"the role {quoted(assignment.role)} is not granted any more: the time is over",
+                "remove the assignment, or set another time",
+            )
+
+
 def _names(subject: Subject) -> tuple[tuple[str, list[str]], ...]:
     rules = subject.rules
     return (

@@ -11,6 +11,7 @@ from gpa.endpoints import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from gpa.rules.lint.machine import Machine
     from gpa.rules.model import Privilege, Rules
@@ -43,6 +44,7 @@ class Subject:
         host: the host's item, not a local file.
         endpoint: for which the rules are.
         machine: where they are to hold; None when that is not known.
+        now: the time, in UTC; None when that does not matter.
     """
 
     rules: Rules
@@ -50,6 +52,7 @@ class Subject:
     host: bool = False
     endpoint: Endpoint = Endpoint.IMDS
     machine: Machine | None = None
+    now: datetime | None = None
 
     @cached_property
     def forms(self) -> tuple[Form, ...]:
