@@ -66,6 +66,13 @@ test-kernels: build ## the interception tests on Debian's kernels 5.10, 6.1, 6.1
 	@tools/setup.sh qemu kmod $(if $(filter arm64,$(KERNELS)),qemu-arm cross-compiler)
 	@$(PY) -m tests.matrix $(MATRIX) $(KERNELS)
 
+# Seconds for each target.
+FUZZ_SECONDS := 60
+FUZZ :=
+.PHONY: fuzz
+fuzz: $(VENV)/.ready ## the fuzzers of tests/fuzz, FUZZ_SECONDS each (needs a nightly toolchain, else says so)
+	@tools/fuzz.sh $(FUZZ_SECONDS) $(FUZZ)
+
 .PHONY: lint
 lint: lint-python lint-rust lint-types ## formats, ruff, mypy, clippy, stubs
 

@@ -259,6 +259,7 @@ def test_no_file_holds_two_ideas() -> None:
 
 
 def test_lock_files_name_no_registry_but_the_public_one() -> None:
-    sources = set(re.findall(r'^source = "(.*)"$', (ROOT / "Cargo.lock").read_text(), re.MULTILINE))
-    assert sources == {"registry+https://github.com/rust-lang/crates.io-index"}
+    for lock in ("Cargo.lock", "tests/fuzz/Cargo.lock"):
+        sources = set(re.findall(r'^source = "(.*)"$', (ROOT / lock).read_text(), re.MULTILINE))
+        assert sources == {"registry+https://github.com/rust-lang/crates.io-index"}
     assert "://" not in (ROOT / "requirements/dev.txt").read_text()
