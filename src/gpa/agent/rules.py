@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import trio
 
 from gpa.agent.callers import Callers
+from gpa.agent.watch import NOTHING, USER_FILES, Watched
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
 from gpa.rules import validity
@@ -61,6 +62,7 @@ class Compiled:
         troubles: what is wrong with rules and which names match nobody, one line each.
         notes: assignments that do not hold now, one line each.
         until: unix time at which some assignment begins or ends to hold; None for never.
+        watched: files by which the table would change.
     """
 
     table: bytes
@@ -77,6 +79,8 @@ class Compiled:
             return most
         # Never nothing: the clock that sleeps may be ahead of the one that tells the time.
         return min(most, max(SHORTEST_PAUSE, self.until - time.time()))
+
+    watched: Watched = NOTHING
 
 
 class Policy(Protocol):
@@ -210,7 +214,14 @@ class HostPolicy:
             },
             troubles=(*broken, *kept, *unmatched),
             notes=tuple(f"{e.label}: {one}" for e, left in outside.items() for one in left),
+            watched=self._watched(WantedNames.of(effective.values())),
         )
+
+    def _watched(self, wanted: WantedNames) -> Watched:
+        files = frozenset(self._folder / name for name in FILE_NAMES.values())
+        if wanted.users or wanted.groups:
+            files |= USER_FILES
+        return Watched(files, wanted.executables)
 
     async def _effective(
         self, endpoint: Endpoint, raw: Mapping[str, object] | None

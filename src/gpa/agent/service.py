@@ -34,6 +34,7 @@ from gpa.agent.rules import closed_table
 from gpa.agent.status import RUNNING, Parts, aggregate
 from gpa.agent.strangers import Strangers
 from gpa.agent.summary import Summary
+from gpa.agent.watch import Watch
 from gpa.agent.watchdog import show_life
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import GpaError, PortTakenError
@@ -58,9 +59,6 @@ PORT_RETRY_MOST: Final = 30.0
 
 RECORD_BATCH: Final = 0.1
 """Seconds between two looks at the records under load; a thread's ring holds what comes in that."""
-
-LOOK_AGAIN: Final = 1.0
-"""Seconds at least between two looks at users and programs because of a refusal."""
 
 
 class Agent:
@@ -109,7 +107,7 @@ class Agent:
         )
         self._nudge = trio.Event()
         self._publishing = trio.Lock()
-        self._looked_again = -LOOK_AGAIN
+        self._watch = Watch(self._publish, log)
         self._epoch = 0
         self._compiled: Compiled | None = None
         self._in_force: tuple[object, ...] = ()
@@ -135,6 +133,7 @@ class Agent:
                     nursery.start_soon(self._namespaces.run, interception.netns)
                     nursery.start_soon(self._older.end, self.modes)
                     nursery.start_soon(self._poll)
+                    nursery.start_soon(self._watch.run)
                     nursery.start_soon(self._monitor)
                     nursery.start_soon(self._take)
                     nursery.start_soon(self._strangers.run, partial(self._publish, names=False))
@@ -287,16 +286,8 @@ class Agent:
                 data, relay.take_records, lambda d: self._tools.split(d, self._auditor.rule_words)
             )
             await self._reports.audit(self._auditor, batches)
-            await self._look_again()
+            await self._watch.after_refusals(self._auditor)
         return asked or bool(data)
-
-    async def _look_again(self) -> None:
-        """A program installed a moment ago is not refused until the next poll."""
-        now = trio.current_time()
-        if self._auditor.unknown and now - self._looked_again >= LOOK_AGAIN:
-            self._auditor.unknown = False
-            self._looked_again = now
-            await self._publish()
 
     # What the latch asks for.
 
@@ -313,6 +304,7 @@ class Agent:
         compiled = await self._tools.policy.compile(
             modes, items, self._auditor.seen_uids, names=names
         )
+        self._watch.follow(compiled.watched)
         now = (compiled.table, key, tuple(modes.items()))
         if now == self._in_force:
             return

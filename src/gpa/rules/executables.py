@@ -261,6 +261,25 @@ def _open(root: Path, path: str, mounts: list[Mount]) -> int:
     return fd
 
 
+def local_folders(paths: Collection[str], init: Path | None = None) -> dict[str, Path]:
+    """For each path that may name an executable here its folder, to be watched for changes.
+
+    Only words are compared: a folder on a server that does not answer is not touched, and is left
+    out, as `find` leaves it out.
+    """
+    init = init or judge_of_paths()
+    try:
+        mounts = read_mounts((init / "mountinfo").read_text(errors="surrogateescape"))
+    except OSError:
+        return {}
+    folders = {}
+    for path in paths:
+        mount = mount_over(path, mounts)
+        if path.startswith("/") and "\0" not in path and not (mount and mount.foreign):
+            folders[path] = init / "root" / path.rpartition("/")[0].lstrip("/")
+    return folders
+
+
 def mount_over(path: str, mounts: list[Mount]) -> Mount | None:
     """The mount that a path lies on, by its words; a later mount covers an earlier one."""
     best = None
