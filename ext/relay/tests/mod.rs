@@ -12,6 +12,7 @@ mod limits;
 mod local;
 mod looks;
 mod requests;
+mod swaps;
 mod threads;
 
 use std::io::{self, Read, Write};
