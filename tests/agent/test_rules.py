@@ -257,3 +257,26 @@ def test_a_closed_table_refuses_everything() -> None:
     table = json.loads(closed_table(MODES))["endpoints"]
     assert all(entry["broken"] and entry["rules"] is None for entry in table.values())
     assert set(table) == {"imds", "wireserver", "hostga"}
+
+
+async def test_callers_are_looked_at_only_where_a_rule_asks(bench: Bench) -> None:
+    rules: dict[str, Any] = item()["rules"]  # type: ignore[assignment]
+    raw = item(id=with_local(), rules=None)
+    bench.local(json.dumps({"rules": rules}))
+    imds, _ = await bench.compile(raw)
+    assert imds["rules"]["known"] == {"exes": None, "cgroups": None}
+    rules["identities"][0] = {"name": "i", "containerId": "web", "exeSha256": "a" * 64}
+    bench.local(json.dumps({"rules": rules}))
+    imds, _ = await bench.compile(raw)
+    assert imds["rules"]["known"] == {"exes": [], "cgroups": []}
+    caller: Any = {"cgroup_id": 1 << 60, "uid": 7, "exe": None}
+    bench.policy.look([caller])
+    known = await bench.policy.compile(MODES, items(raw), (), names=False)
+    compiled = json.loads(known.table)["endpoints"]["imds"]["rules"]
+    assert compiled["known"]["cgroups"] == [1 << 60], "also who is nowhere"
+    assert compiled["identities"][0]["cgroups"] == []
+    bench.local("{}")
+    await bench.compile(raw)
+    bench.local(json.dumps({"rules": rules}))
+    imds, _ = await bench.compile(raw)
+    assert imds["rules"]["known"]["cgroups"] == [], "forgotten with the rules"

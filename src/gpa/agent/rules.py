@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
-from gpa.agent.callers import Callers
 from gpa.agent.watch import NOTHING, USER_FILES, Watched
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from gpa._native.records import CallerFields
     from gpa.agent.audit import RuleNames
+    from gpa.agent.callers import Callers
     from gpa.rules.executables import Executables
     from gpa.rules.resolve import UserDatabase
     from gpa.rules.validity import Outside
@@ -131,7 +131,6 @@ class HostPolicy:
         load_table: takes a table natively; raises `ValueError` for what the engine cannot use.
         users: the user database.
         files: executables that rules name.
-        callers: what was learnt by looking at callers.
         clock: unix time, by which assignments with `notBefore` and `notAfter` hold.
     """
 
@@ -141,10 +140,9 @@ class HostPolicy:
         load_table: Callable[[bytes], object],
         users: UserDatabase,
         files: Executables,
-        callers: Callers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._callers = callers or Callers(files)
+        self._callers: Callers | None = None
         self._clock = clock
         self._folder = folder
         self._check = table_check(load_table)
@@ -174,7 +172,7 @@ class HostPolicy:
             await self._resolve(wanted, seen)
         resolution = self._resolution
         if wanted.callers:
-            resolution = self._callers.add_to(resolution, wanted)
+            resolution = self._met().add_to(resolution, wanted)
         now = datetime.fromtimestamp(self._clock(), UTC)
         # Read at each poll, so that a clock that was set anew is noticed at the latest then.
         timed = {e: validity.split(rules, now) for e, rules in effective.items() if rules}
@@ -190,7 +188,15 @@ class HostPolicy:
 
     def look(self, callers: Sequence[CallerFields]) -> None:
         """See `Policy`."""
-        self._callers.look(callers)
+        self._met().look(callers)
+
+    def _met(self) -> Callers:
+        """What was learnt of callers. Nothing is loaded for it before some rule asks."""
+        if self._callers is None:
+            from gpa.agent.callers import Callers
+
+            self._callers = Callers(self._files)
+        return self._callers
 
     def _compile(
         self,
@@ -263,7 +269,7 @@ class HostPolicy:
         return known.file
 
     async def _resolve(self, wanted: WantedNames, seen: Collection[int]) -> None:
-        if not wanted.callers:
+        if self._callers is not None and not wanted.callers:
             self._callers.forget()
         if wanted == WantedNames():
             self._resolution = Resolution()
@@ -276,7 +282,8 @@ class HostPolicy:
 
         def work() -> None:
             lookup.run()
-            unread.update(self._callers.look_at_files(wanted.read))
+            if wanted.read:
+                unread.update(self._met().look_at_files(wanted.read))
 
         with trio.move_on_after(LOOKUP_SECONDS):
             await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)

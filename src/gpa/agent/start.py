@@ -16,7 +16,6 @@ import trio
 from gpa import _native
 from gpa._native import records
 from gpa.agent import host, older, rows
-from gpa.agent.callers import Callers
 from gpa.agent.cgroup import find_default_root, find_leaf
 from gpa.agent.files import RotatingFile
 from gpa.agent.interception import Interception
@@ -99,7 +98,6 @@ def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
     leaf = find_leaf(config.cgroup_root)
     leaf.enter()
     executables = Executables()
-    callers = Callers(executables)
     relay = None
     try:
         relay = _native.Relay(
@@ -118,7 +116,6 @@ def _run_in_leaf(config: Config, log: Log, kept: Kept) -> None:
                 lambda table: _native.Snapshot(0, table),
                 SystemUsers(),
                 executables,
-                callers,
             ),
             split=rows.split,
             decode_caller=records.decode_caller,
