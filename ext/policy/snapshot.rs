@@ -11,6 +11,7 @@ use super::selectors::Selectors;
 use super::table::{Entry, Privilege, RuleTable, Table, TableError};
 use crate::caller::Endpoint;
 use crate::http::canonical::Canonical;
+use crate::http::head::TARGET_LIMIT;
 use crate::sign::SigningKey;
 
 /// What happens to the requests of an endpoint; numbers as `GPA_MODE_*` of `bpf/record.h`.
@@ -108,6 +109,13 @@ impl Rules {
 fn asked(privilege: &Privilege, place: &str, number: usize) -> Result<Asked, TableError> {
     let segments = Canonical::rule_path(privilege.path.as_bytes())
         .map_err(|refusal| TableError::new(format!("{place}.privileges[{number}].path"), refusal.0.words()))?;
+    // As a rule that asks for what no request can have, it would never match and nobody would be told.
+    let least = |text: &String| Canonical::rule_text(text.as_bytes()).len() + 1;
+    let query: usize = privilege.query.iter().map(|(name, value)| least(name) + least(value)).sum();
+    if segments.iter().map(|segment| segment.len() + 1).sum::<usize>() + query > TARGET_LIMIT {
+        let message = format!("it asks for more than a request's target can hold, {TARGET_LIMIT} bytes");
+        return Err(TableError::new(format!("{place}.privileges[{number}]"), message));
+    }
     let text = |text: &String| Canonical::rule_text(text.as_bytes());
     let pairs = privilege.query.iter().map(|(name, value)| (text(name), text(value))).collect();
     let methods = privilege.methods.as_deref().map_or(Methods::ANY, Methods::of);

@@ -271,6 +271,23 @@ fn a_path_that_no_request_can_have_is_told_with_its_place() {
 }
 
 #[test]
+fn a_privilege_that_is_longer_than_a_target_is_told_with_its_place() {
+    let fits = json!({"path": format!("/{}", "a".repeat(8191 - 8)), "query": [["name", "v%61"]]});
+    let rules = json!({"id": "x", "defaultAllowed": true, "privileges": [fits], "groups": [], "identities": [],
+        "roles": [], "assignments": []});
+    assert!(Snapshot::from_table(1, &table(&rules), None).is_ok());
+    for long in [
+        json!({"path": format!("/{}", "a".repeat(8192 - 8)), "query": [["name", "v%61"]]}),
+        json!({"path": format!("/{}", "a".repeat(1_000_000)), "query": []}),
+        json!({"path": "/", "query": [["name", "v".repeat(9000)]]}),
+    ] {
+        let found = fault("privileges", json!([{"path": "/m", "query": []}, long]));
+        assert_eq!(found.place, "imds.rules.privileges[1]");
+        assert!(found.message.contains("8192 bytes"), "{found}");
+    }
+}
+
+#[test]
 fn a_place_that_is_not_there_is_refused() {
     assert_eq!(fault("roles", json!([[0, 1]])).place, "imds.rules.roles[0]");
     assert_eq!(fault("assignments", json!([[1, [0]]])).place, "imds.rules.assignments[0]");

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpa.agent.channel import parse_status
+from gpa.agent.channel import MAX_DEPTH, parse_status
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import HostAnswerError
 
@@ -153,3 +153,15 @@ def test_nothing_but_a_host_answer_error_comes_out(fields: dict[str, Any], versi
         status = parse_status(body)
         assert set(status.modes) == set(Endpoint)
         assert Mode.UNKNOWN not in status.modes.values()
+
+
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])
+def test_a_status_that_is_nested_without_end_is_refused(brackets: tuple[str, str]) -> None:
+    begin, end = brackets
+    for depth in (MAX_DEPTH, 500, 900, 990, 5000, 200_000):
+        deep = begin * depth + "1" + end * depth
+        item = f'{{"id": "x", "mode": "audit", "defaultAccess": "deny", "more": {deep}}}'
+        with pytest.raises(HostAnswerError, match=r"nested|not JSON"):
+            parse_status(v2("RULES").replace(b'"RULES"', f'{{"imds": {item}}}'.encode()))
+    status = parse_status(v1(more=[[[[[[[[1]]]]]]]]))
+    assert status.state == "wireserver"

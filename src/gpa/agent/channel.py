@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import HostAnswerError
@@ -24,6 +24,10 @@ SCHEME: Final = "Azure-HMAC-SHA256"
 
 GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """Shape of a key's name. It becomes a file's name, so nothing else may pass."""
+
+MAX_DEPTH: Final = 64
+"""Containers in one another: a dozen are in use. What takes deeper ones apart, writes them down or
+compares them would at some depth fail where nobody expects it."""
 
 _STATES_V1: Final[Mapping[str, tuple[Mode, Mode]]] = {
     # state: (WireServer and HostGAPlugin, IMDS)
@@ -91,6 +95,8 @@ def from_document(document: object) -> ChannelStatus:
     """Check a status that is parsed already; raises `HostAnswerError`."""
     if not isinstance(document, dict):
         raise HostAnswerError("the host's status is not a JSON object")
+    if _is_deep(document):
+        raise HostAnswerError(f"the host's status is nested more than {MAX_DEPTH} deep")
     version = _typed(document, "version", str)
     if version not in ("1.0", "2.0"):
         raise HostAnswerError(f"the host speaks an unknown version {_short(version)}")
@@ -121,6 +127,16 @@ def from_document(document: object) -> ChannelStatus:
         claims=tuple(_short(claim) for claim in wanted if str(claim).lower() != "isroot")[:8],
         document=document,
     )
+
+
+def _is_deep(document: dict[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        inner = [i.values() if isinstance(i, dict) else i for i in level]
+        level = [child for items in inner for child in items if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def state_text(modes: Mapping[Endpoint, Mode]) -> str:

@@ -47,6 +47,9 @@ SHORTEST_PAUSE: Final = 0.01
 LOOKUPS_AT_ONCE: Final = 4
 """Threads that may hang in a directory server that does not answer."""
 
+YOUNG_NS: Final = 1_000_000_000
+"""A file is read again at each look until its last change is so long ago."""
+
 Signature = tuple[int, ...] | None
 
 
@@ -293,8 +296,12 @@ class HostPolicy:
 
 
 def _signature(path: Path) -> Signature:
+    """What tells that a file has changed; None for one that is not there, or whose last change is
+    so young that another in the same tick of the kernel's clock would leave the same."""
     try:
         info = path.lstat()
     except OSError:
+        return None
+    if abs(time.time_ns() - info.st_ctime_ns) < YOUNG_NS:
         return None
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode
