@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections import Counter
@@ -213,3 +214,22 @@ def test_both_halves_write_the_same(made: list[dict[str, Any]]) -> None:
             for line in piece.splitlines(keepends=True):
                 assert len(line) <= ALLOWED_BYTES
                 assert all(32 <= byte < 127 for byte in line[:-1])
+
+
+@given(st.lists(st.binary(min_size=616, max_size=616), max_size=3), st.binary(max_size=40))
+def test_any_bytes_are_rows_or_are_refused(whole: list[bytes], rest: bytes) -> None:
+    """What is not as the relay writes it: any number in any field, a length that is too long."""
+    data = b"".join(whole)
+    auditor = Auditor(Names(), Summary(), everything=True)
+    for words in (None, auditor.rule_words):
+        lines, connections = auditor.lines(*rows.split(data, words))
+        assert lines.count(b"\n") == len(whole), lines
+        for line in lines.splitlines():
+            assert json.loads(line)["status"] >= 0
+            assert len(line) <= 4096
+        assert connections.count(b"\n") == len(whole)
+        if rest:
+            with pytest.raises(ValueError, match=r"rows|bytes"):
+                rows.split(data + rest, words)
+    with pytest.raises(ValueError, match="bytes"):
+        records.decode_caller(rest)

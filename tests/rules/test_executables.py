@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpa.rules.compile import ExeId
-from gpa.rules.executables import MAX_REPLACED, Executables, Mount, read_mounts
+from gpa.rules.executables import MAX_REPLACED, Executables, Mount, local_folders, read_mounts
 from gpa.rules.resolve import NoMatchError
 
 SELF = Path("/proc/self")
@@ -175,6 +175,11 @@ def test_a_mount_of_somebody_elses_files_is_not_touched(tmp_path: Path) -> None:
         files.find("/srv/a b/tool")
     with pytest.raises(NoMatchError, match="cannot be looked up"):
         files.find("/srv/a bc/tool")
+    paths = ("/srv/a b/tool", "/srv/a bc/tool", "/tool", "tool", "/a\0b", "")
+    root = init / "root"
+    watched = {"/srv/a bc/tool": root / "srv/a bc", "/tool": root}
+    assert local_folders(paths, init) == watched
+    assert local_folders(paths, tmp_path) == {}
 
 
 def test_without_the_mounts_of_pid_1_nothing_matches(tmp_path: Path) -> None:
