@@ -272,16 +272,16 @@ fn a_path_that_no_request_can_have_is_told_with_its_place() {
 
 #[test]
 fn a_privilege_that_is_longer_than_a_target_is_told_with_its_place() {
-    let fits = json!({"path": format!("/{}", "a".repeat(8191 - 8)), "query": [["name", "v%61"]]});
+    let fits = json!({"path": format!("/{}", "a".repeat(8191 - 8)), "query": [["name", "v%61"]], "methods": null});
     let rules = json!({"id": "x", "defaultAllowed": true, "privileges": [fits], "groups": [], "identities": [],
-        "roles": [], "assignments": []});
+        "roles": [], "assignments": [], "known": unknown()});
     assert!(Snapshot::from_table(1, &table(&rules), None).is_ok());
     for long in [
-        json!({"path": format!("/{}", "a".repeat(8192 - 8)), "query": [["name", "v%61"]]}),
-        json!({"path": format!("/{}", "a".repeat(1_000_000)), "query": []}),
-        json!({"path": "/", "query": [["name", "v".repeat(9000)]]}),
+        json!({"path": format!("/{}", "a".repeat(8192 - 8)), "query": [["name", "v%61"]], "methods": null}),
+        json!({"path": format!("/{}", "a".repeat(1_000_000)), "query": [], "methods": null}),
+        json!({"path": "/", "query": [["name", "v".repeat(9000)]], "methods": null}),
     ] {
-        let found = fault("privileges", json!([{"path": "/m", "query": []}, long]));
+        let found = fault("privileges", json!([{"path": "/m", "query": [], "methods": null}, long]));
         assert_eq!(found.place, "imds.rules.privileges[1]");
         assert!(found.message.contains("8192 bytes"), "{found}");
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Client, KEY, OK, PATIENCE, RelayConfig, Stage, field};
+use super::threads::overworked;
+use super::{Client, KEY, OK, PATIENCE, Stage, field};
 use crate::audit::{AuditRow, Decision};
 use crate::error::Reason;
 use crate::policy::Snapshot;
@@ -36,13 +37,17 @@ fn guid(epoch: u64) -> String {
     format!("9cf81e97-0316-4ad3-94a7-{epoch:012x}")
 }
 
+fn privilege(path: &str) -> Value {
+    json!({"path": path, "query": [], "methods": null})
+}
+
 fn snapshot(epoch: u64) -> Arc<Snapshot> {
     let uid = if lets_in(epoch) { 1000 } else { 1 };
-    let mut privileges: Vec<Value> = (0..SHAPES).map(|n| json!({"path": format!("/other/{n}"), "query": []})).collect();
-    privileges[place(epoch)] = json!({"path": "/asked", "query": []});
+    let mut privileges: Vec<Value> = (0..SHAPES).map(|n| privilege(&format!("/other/{n}"))).collect();
+    privileges[place(epoch)] = privilege("/asked");
     let rules = json!({"id": "x", "defaultAllowed": false, "privileges": privileges, "groups": [],
-        "identities": [{"uids": [uid], "group": null, "exes": null, "processName": null}],
-        "roles": [[place(epoch)]], "assignments": [[0, [0]]]});
+        "identities": [{"uids": [uid], "group": null, "exes": null, "processName": null, "cgroups": null}],
+        "roles": [[place(epoch)]], "assignments": [[0, [0]]], "known": {"exes": null, "cgroups": null}});
     let none = json!({"mode": "enforce", "broken": false, "rules": null});
     let imds = json!({"mode": "enforce", "broken": false, "rules": rules});
     let table = json!({"endpoints": {"imds": imds, "wireserver": none, "hostga": none}}).to_string();
@@ -52,8 +57,7 @@ fn snapshot(epoch: u64) -> Arc<Snapshot> {
 
 #[test]
 fn each_request_is_judged_signed_and_recorded_by_one_epoch() {
-    let config = RelayConfig { threads: 2, ..RelayConfig::default() };
-    let stage = Stage::unready(config, |host| host.always(OK));
+    let stage = Stage::unready(overworked(2, 0), |host| host.always(OK));
     stage.relay.publish(snapshot(1));
 
     let over = AtomicBool::new(false);

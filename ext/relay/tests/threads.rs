@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// Threads for which any load is too much.
-fn overworked(threads: usize, calm: u64) -> RelayConfig {
+pub(super) fn overworked(threads: usize, calm: u64) -> RelayConfig {
     let (look, leave) = (Duration::ZERO, Duration::ZERO);
     RelayConfig { threads, relief: Relief { look, full: 0, calm, leave }, ..RelayConfig::default() }
 }

@@ -6,7 +6,7 @@ use _native::caller::{Endpoint, FLAG_EXE_KNOWN, FLAG_EXE_NAME, INITIAL_USERNS, I
 use _native::error::Refusal;
 use _native::http::canonical::Canonical;
 use _native::http::forward::{Forward, write_request};
-use _native::http::head::RequestHead;
+use _native::http::head::{Method, RequestHead};
 use _native::http::{Framing, Progress};
 use _native::policy::Snapshot;
 use _native::sign::SigningKey;
@@ -18,12 +18,14 @@ const DATE: &[u8; 29] = b"Thu, 01 Jan 2026 00:00:00 GMT";
 
 /// Rules in which targets that are near the seeds meet something.
 static RULES: LazyLock<(Value, Snapshot)> = LazyLock::new(|| {
-    let identity = |uids: Value| json!({"uids": uids, "group": null, "exes": null, "processName": null});
+    let identity =
+        |uids: Value| json!({"uids": uids, "group": null, "exes": null, "processName": null, "cgroups": null});
     let table = rules::table(&json!({"id": "x", "defaultAllowed": false,
-        "privileges": [{"path": "/metadata/instance", "query": []},
-            {"path": "/metadata", "query": [["api-version", "2021-02-01"]]}, {"path": "/a%20b", "query": [["x", ""]]}],
+        "privileges": [{"path": "/metadata/instance", "query": [], "methods": ["GET"]},
+            {"path": "/metadata", "query": [["api-version", "2021-02-01"]], "methods": null}, {"path": "/a%20b", "query": [["x", ""]], "methods": null}],
         "groups": [], "identities": [identity(json!([1000])), identity(json!([0]))],
-        "roles": [[0, 2], [1]], "assignments": [[0, [0]], [1, [0, 1]]]}));
+        "roles": [[0, 2], [1]], "assignments": [[0, [0]], [1, [0, 1]]],
+        "known": {"exes": null, "cgroups": null}}));
     let snapshot = Snapshot::from_table(1, table.to_string().as_bytes(), None).expect("a good table");
     (table, snapshot)
 });
@@ -86,9 +88,10 @@ fn judged(head: &RequestHead, message: &[u8]) {
     let ours = canonical.parameters().map(|(name, value)| (name.to_vec(), value.to_vec()));
     assert!(ours.eq(parameters), "{}", target.escape_ascii());
 
+    let Some(method) = Method::parse(head.method(message)) else { return };
     let (table, snapshot) = &*RULES;
     for (endpoint, uid) in [(Endpoint::Imds, 1000), (Endpoint::Imds, 0), (Endpoint::WireServer, 1000)] {
-        rules::decided_as_written(table, snapshot, endpoint, &caller(uid), &canonical);
+        rules::decided_as_written(table, snapshot, endpoint, &caller(uid), method, &canonical);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use _native::caller::{Endpoint, FLAG_EXE_KNOWN, FLAG_EXE_NAME, INITIAL_USERNS, Ident};
 use _native::http::canonical::Canonical;
+use _native::http::head::Method;
 use _native::policy::Snapshot;
 use serde_json::{Value, json};
 
@@ -24,7 +25,9 @@ pub(super) fn law(data: &[u8]) {
             let mut canonical = Canonical::new();
             if canonical.canonicalise(path, Some(query)).is_ok() {
                 for caller in &callers {
-                    decided_as_written(&table, &snapshot, endpoint, caller, &canonical);
+                    for method in [Method::Get, Method::Put] {
+                        decided_as_written(&table, &snapshot, endpoint, caller, method, &canonical);
+                    }
                 }
             }
         }
@@ -44,22 +47,23 @@ pub(super) fn decided_as_written(
     snapshot: &Snapshot,
     endpoint: Endpoint,
     caller: &Ident,
+    method: Method,
     request: &Canonical,
 ) {
-    let found = match snapshot.decide(endpoint, caller, request) {
+    let found = match snapshot.decide(endpoint, caller, method, request) {
         Err(refusal) => ("refused", refusal.0.code(), None, None, None),
         Ok(verdict) => {
             let grounds = verdict.grounds();
             (verdict.code(), grounds.reason.code(), grounds.privilege, grounds.role, grounds.identity)
         }
     };
-    let wanted = decide(&table["endpoints"][endpoint.name()], endpoint, caller, request);
+    let wanted = decide(&table["endpoints"][endpoint.name()], endpoint, caller, method, request);
     assert_eq!(found, wanted, "{endpoint:?} {} by {caller:?}: {table}", request.path().escape_ascii());
 }
 
 type Told = (&'static str, &'static str, Option<u16>, Option<u16>, Option<u16>);
 
-fn decide(entry: &Value, endpoint: Endpoint, caller: &Ident, request: &Canonical) -> Told {
+fn decide(entry: &Value, endpoint: Endpoint, caller: &Ident, method: Method, request: &Canonical) -> Told {
     let alone = |decision, reason| (decision, reason, None, None, None);
     if entry["mode"] == "disabled" {
         return alone("allow", "disabled");
@@ -80,7 +84,7 @@ fn decide(entry: &Value, endpoint: Endpoint, caller: &Ident, request: &Canonical
     }
     let mut first = None;
     for (p, privilege) in (0_u16..).zip(list(&rules["privileges"])) {
-        if !is_asked(privilege, request) {
+        if !is_asked(privilege, method, request) {
             continue;
         }
         first = first.or(Some(p));
@@ -113,12 +117,15 @@ fn is_ambiguous(rules: &Value, request: &Canonical) -> bool {
     parameters.any(|(name, value)| request.parameters().any(|(n, v)| n == name && v != value) && named(name))
 }
 
-fn is_asked(privilege: &Value, request: &Canonical) -> bool {
+fn is_asked(privilege: &Value, method: Method, request: &Canonical) -> bool {
     let path = servers::unquoted(text(&privilege["path"]).as_bytes());
     let wanted: Vec<Vec<u8>> =
         servers::folded(&path).split(|byte| *byte == b'/').filter(|s| !s.is_empty()).map(<[u8]>::to_vec).collect();
     let have: Vec<Vec<u8>> = request.segments().map(<[u8]>::to_vec).collect();
+    let methods = &privilege["methods"];
+    let is_among = |word: &Value| Method::parse(text(word).as_bytes()) == Some(method);
     have.starts_with(&wanted)
+        && (methods.is_null() || list(methods).iter().any(is_among))
         && list(&privilege["query"]).iter().all(|pair| {
             let (name, value) = (written(&pair[0]), written(&pair[1]));
             request.parameters().any(|parameter| parameter == (&name, &value))
@@ -141,6 +148,7 @@ fn is_meant(identity: &Value, rules: &Value, caller: &Ident) -> bool {
         && holds("processName", &|name| {
             believed && caller.flags & FLAG_EXE_NAME != 0 && text(name).as_bytes() == &caller.exe_name[..end]
         })
+        && holds("cgroups", &|cgroups| list(cgroups).contains(&json!(caller.cgroup_id)))
 }
 
 // Requests and callers that come near.
@@ -165,6 +173,7 @@ fn one_who_matches(identity: &Value, rules: &Value) -> Ident {
         caller.exe_ino = exe[1].as_u64().unwrap_or_default();
         caller.exe_ctime_s = exe[2].as_i64().unwrap_or_default();
     }
+    caller.cgroup_id = identity["cgroups"][0].as_u64().unwrap_or_default();
     let name = identity["processName"].as_str().unwrap_or("curl").as_bytes();
     let name = &name[..name.len().min(caller.exe_name.len())];
     caller.exe_name[..name.len()].copy_from_slice(name);
