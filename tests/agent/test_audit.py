@@ -106,6 +106,15 @@ def test_an_allowed_request_is_one_short_line(auditor: Auditor) -> None:
     assert connections == b""
 
 
+def test_a_target_that_filled_its_row_is_told_to_be_cut(auditor: Auditor) -> None:
+    """With values cut out nobody could see from its length that parameters may be missing."""
+    full = "/metadata?id=".ljust(288, "x")
+    for target, shown in ((full, "/metadata?id=…~"), (full[:-1], "/metadata?id=…")):
+        for decision in (0, 2):
+            audit, _ = auditor.lines([row(target=target, decision=decision)])
+            assert json.loads(audit)["target"] == shown
+
+
 def test_the_threads_name_is_not_told_for_that_of_a_program(auditor: Auditor) -> None:
     """It is chosen by whoever has it."""
     audit, _ = auditor.lines([row(caller=CALLER | {"exe_name": None, "comm": "curl"})])

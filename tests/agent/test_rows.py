@@ -124,6 +124,7 @@ def test_the_order_of_requests_stays() -> None:
         {"endpoint": 255},
         {"reason": 999},
         {"target": b"/" + b"x" * 287},
+        {"target": b"/a?id=".ljust(288, b"x")},
         {"target": b"/\xff"},
         {"exe": b"\n"},
         {"flags": 0},

@@ -37,6 +37,9 @@ ALLOWED_BYTES: Final = 400
 NAME_LIMIT: Final = 128
 """Characters of a rule's name in a full record; of a short one, a quarter."""
 
+TARGET_BYTES: Final = 288
+"""What a row holds of a target (ext/audit.h)."""
+
 CUT: Final = ("target", "exe", "comm", "privilege", "role", "identity")
 """What an allowed request's line may lose parts of."""
 
@@ -129,7 +132,7 @@ def short_record(row: AuditRow, rule: Mapping[str, str]) -> dict[str, Any]:
         "id": f"d-{row['decision_id']}",
         "endpoint": words.endpoint(row["endpoint"]),
         "method": row["method"],
-        "target": redact.target(row["target"]),
+        "target": _target(row["target"]),
         "decision": words.decision(row["decision"]),
         "reason": words.reason(row["reason"]),
         "status": row["status"],
@@ -145,6 +148,12 @@ def short_record(row: AuditRow, rule: Mapping[str, str]) -> dict[str, Any]:
         if caller["exe_name"] is None:
             record["comm"] = caller["comm"]
     return record
+
+
+def _target(text: str) -> str:
+    """Without secrets; one that filled its row is said to be cut, which after that nobody could
+    tell."""
+    return redact.target(text) + ("~" if len(text.encode()) >= TARGET_BYTES else "")
 
 
 def full_record(
