@@ -1,0 +1,235 @@
+"""What a rule set does, apart from how it is written: for `diff`, and for whoever compares.
+
+Names, order and roles are gone here. What is left is, for each path, which queries it asks for and
+to whom these are granted. A caller is what it has: a set of selectors that hold. An identity is one
+such set, too, and matches every caller that has all of it; the empty set is everybody.
+
+Sets of identities are bits of a number (`Universe`): sets of thousands are compared in one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
+
+from gpa._native import canonical_rule
+from gpa.errors import RequestFormError, RulesError
+from gpa.rules.facts import SELECTORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gpa.rules.model import EffectiveRules, Identity, Privilege
+
+Path = tuple[str, ...]
+"""Segments in canonical form; the empty one is `/`."""
+
+Pairs = frozenset[tuple[str, str]]
+"""Query parameters in canonical form, each name with one value."""
+
+Who = frozenset[tuple[str, str]]
+"""Selectors and what each wants."""
+
+EVERYBODY: Final[Who] = frozenset()
+
+FEW: Final = 12
+"""Members of a set whose subsets are looked up one by one; above, the sets are walked instead."""
+
+
+def who_of(identity: Identity) -> Who:
+    """All that an identity asks for."""
+    return frozenset(
+        (selector.key, wanted)
+        for selector in SELECTORS
+        if (wanted := selector.wanted(identity)) is not None
+    )
+
+
+def subsets(items: frozenset[tuple[str, str]]) -> Iterator[frozenset[tuple[str, str]]]:
+    """All of them, the whole and the empty one included."""
+    for size in range(len(items) + 1):
+        for chosen in combinations(items, size):
+            yield frozenset(chosen)
+
+
+class Universe:
+    """Numbers for identities, the same for both rule sets that are compared."""
+
+    def __init__(self) -> None:
+        self._bits: dict[Who, int] = {}
+        self._list: list[Who] = []
+        self._below: dict[int, int] = {}
+        self._specials: list[int] = []
+
+    def bit(self, who: Who) -> int:
+        """The bit of one, new or known."""
+        found = self._bits.get(who)
+        if found is None:
+            found = self._bits[who] = 1 << len(self._list)
+            self._list.append(who)
+            self._specials.clear()
+            self._below.clear()
+        return found
+
+    def members(self, mask: int) -> Iterator[Who]:
+        """Those of a set, in the order in which they became known."""
+        while mask:
+            lowest = mask & -mask
+            yield self._list[lowest.bit_length() - 1]
+            mask ^= lowest
+
+    def covered(self, mask: int) -> int:
+        """All that are as special as one of the set, or more: who is granted with these."""
+        found = self._below.get(mask)
+        if found is None:
+            specials = self._more_special()
+            found, rest = 0, mask
+            while rest:
+                lowest = rest & -rest
+                found |= specials[lowest.bit_length() - 1]
+                rest ^= lowest
+            self._below[mask] = found
+        return found
+
+    def most_general(self, mask: int) -> int:
+        """The set without those that another of it covers."""
+        specials = self._more_special()
+        rest, found = mask, mask
+        while rest:
+            lowest = rest & -rest
+            found &= ~(specials[lowest.bit_length() - 1] ^ lowest)
+            rest ^= lowest
+        return found
+
+    def _more_special(self) -> list[int]:
+        """For each identity those that have all of its selectors, itself among them."""
+        if not self._specials:
+            self._specials = [0] * len(self._list)
+            for place, who in enumerate(self._list):
+                for general in subsets(who):
+                    if (known := self._bits.get(general)) is not None:
+                        self._specials[known.bit_length() - 1] |= 1 << place
+        return self._specials
+
+
+@dataclass(slots=True)
+class Condition:
+    """Privileges that ask for one path and query.
+
+    Attributes:
+        privileges: their names, in order.
+        granted: to whom, as bits.
+    """
+
+    privileges: list[str] = field(default_factory=list)
+    granted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a rule set says about one kind of request.
+
+    Attributes:
+        conditions: those that the request meets.
+        granted: who may ask, as bits, when some are met.
+        open: everybody may: none is met, and the default allows.
+    """
+
+    conditions: tuple[Condition, ...]
+    granted: int
+    open: bool
+
+
+class Effect:
+    """One rule set by its effect.
+
+    Args:
+        rules: None is what holds where the host sent none: everybody may.
+        universe: numbers for its identities.
+
+    Attributes:
+        paths: where privileges are.
+        named: query parameters that some privilege names: twice with different values, they
+            make a request ambiguous, which is refused.
+
+    Raises:
+        RulesError: a path that no request can have.
+    """
+
+    def __init__(self, rules: EffectiveRules | None, universe: Universe) -> None:
+        self.default_allowed = rules is None or (rules.default_allowed and rules.broken is None)
+        self.named: set[str] = set()
+        self._at: dict[Path, dict[Pairs, Condition]] = {}
+        if rules is None or rules.broken is not None:
+            return
+        bits = {
+            identity.name: universe.bit(who_of(identity)) for identity in rules.rules.identities
+        }
+        of_role: dict[str, int] = {}
+        for assignment in rules.rules.assignments:
+            for name in assignment.identities:
+                of_role[assignment.role] = of_role.get(assignment.role, 0) | bits[name]
+        granted: dict[str, int] = {}
+        for role in rules.rules.roles:
+            if mask := of_role.get(role.name, 0):
+                for name in role.privileges:
+                    granted[name] = granted.get(name, 0) | mask
+        for place, privilege in enumerate(rules.rules.privileges):
+            path, pairs = self._form(place, privilege)
+            # Two values for one name: the request that has both is refused before.
+            if len({name for name, _ in pairs}) < len(pairs):
+                continue
+            condition = self._at.setdefault(path, {}).setdefault(pairs, Condition())
+            condition.privileges.append(privilege.name)
+            condition.granted |= granted.get(privilege.name, 0)
+
+    def _form(self, place: int, privilege: Privilege) -> tuple[Path, Pairs]:
+        try:
+            segments, pairs = canonical_rule(privilege.path, list(privilege.query))
+        except RequestFormError as error:
+            where = f"rules.privileges[{place}].path"
+            raise RulesError(f"{where}: {error}", ((where, str(error)),)) from None
+        self.named.update(name for name, _ in pairs)
+        return tuple(segments), frozenset(pairs)
+
+    @property
+    def paths(self) -> Iterable[Path]:
+        """Where privileges are."""
+        return self._at.keys()
+
+    @property
+    def allows_something(self) -> bool:
+        """True when there is a request that somebody may make."""
+        at_all = self._at.get((), {})
+        return (self.default_allowed and frozenset() not in at_all) or any(
+            condition.granted for here in self._at.values() for condition in here.values()
+        )
+
+    def queries(self, path: Path, *, above: bool) -> Iterator[Pairs]:
+        """What the privileges of a path ask for, and if wanted those above, which cover it."""
+        if not above:
+            yield from self._at.get(path, ())
+            return
+        for here in self._above(path):
+            yield from here
+
+    def state(self, path: Path, query: Pairs) -> State:
+        """What holds for requests of this path, and of no deeper one that a privilege names, whose
+        query has these of the named parameters."""
+        met: list[Condition] = []
+        for here in self._above(path):
+            if len(query) <= FEW and 1 << len(query) <= len(here):
+                found = (here.get(asked) for asked in subsets(query))
+                met += [condition for condition in found if condition is not None]
+            else:
+                met += [condition for asked, condition in here.items() if asked <= query]
+        granted = 0
+        for condition in met:
+            granted |= condition.granted
+        return State(tuple(met), granted, not met and self.default_allowed)
+
+    def _above(self, path: Path) -> Iterator[dict[Pairs, Condition]]:
+        for depth in range(len(path) + 1):
+            if here := self._at.get(path[:depth]):
+                yield here
