@@ -217,7 +217,7 @@ def split(const uint8_t[::1] data not None, rule_words not None, *, tuple endpoi
     `rule_words(epoch, endpoint, privilege, role, identity)` gives the members that name what matched, as bytes with a
     comma before each; `endpoints` and `reasons` are the words for their numbers, `harmless` the query parameters shown
     (lower case), `limit` the bytes of a line. A line that would be longer, or has more than printable ASCII in it, or a
-    target that filled its row, is left to Python. ValueError when the size is not a whole number of rows.
+    target that filled its row, or two user ids, is left to Python. ValueError when the size is not a whole number of rows.
     """
     cdef Py_ssize_t number, rows = count_rows(data)
     cdef list pieces = []
@@ -239,6 +239,7 @@ def split(const uint8_t[::1] data not None, rule_words not None, *, tuple endpoi
         for number in range(rows):
             memcpy(&row, &data[number * <Py_ssize_t>sizeof(gpa_audit)], sizeof(gpa_audit))
             line.whole = (row.decision == 0 and row.caller.connect_ns and row.caller.flags & GPA_EXE_NAME
+                          and row.caller.uid == row.caller.euid
                           and row.endpoint < len(endpoints) and row.target_len < GPA_AUDIT_TARGET_LEN)
             reason = reasons.get(row.reason) if line.whole else None
             if reason is not None:

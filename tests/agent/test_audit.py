@@ -115,6 +115,12 @@ def test_a_target_that_filled_its_row_is_told_to_be_cut(auditor: Auditor) -> Non
             assert json.loads(audit)["target"] == shown
 
 
+def test_an_effective_user_is_told_where_it_is_another(auditor: Auditor) -> None:
+    """No rule on users holds for him, so that absent has to mean the same."""
+    audit, _ = auditor.lines([row(caller=CALLER | {"euid": 0})])
+    assert json.loads(audit)["euid"] == 0
+
+
 def test_the_threads_name_is_not_told_for_that_of_a_program(auditor: Auditor) -> None:
     """It is chosen by whoever has it."""
     audit, _ = auditor.lines([row(caller=CALLER | {"exe_name": None, "comm": "curl"})])

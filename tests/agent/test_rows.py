@@ -58,7 +58,7 @@ def row(**more: Any) -> bytes:
     } | more
     caller = (
         *(of["start"], of["connect_ns"], 9, 1, 2, 3, 4),
-        *(5, 6, 7, 8, of["tgid"], of["tgid"], 1, 0, of["uid"], 0, 0, 0, 0),
+        *(5, 6, 7, 8, of["tgid"], of["tgid"], 1, 0, of["uid"], 0, of.get("euid", of["uid"]), 0, 0),
         *(0, 0, 0, 0, 80, 2, 0, 0, of["comm"], b"", 1, of["flags"], of["exe"]),
     )
     tail = (
@@ -127,6 +127,7 @@ def test_the_order_of_requests_stays() -> None:
         {"target": b"/a?id=".ljust(288, b"x")},
         {"target": b"/\xff"},
         {"exe": b"\n"},
+        {"euid": 0},
         {"flags": 0},
     ],
 )

@@ -147,6 +147,8 @@ def short_record(row: AuditRow, rule: Mapping[str, str]) -> dict[str, Any]:
         record["exe"] = caller["exe_name"]
         if caller["exe_name"] is None:
             record["comm"] = caller["comm"]
+        if caller["euid"] != caller["uid"]:  # rules on users do not hold for him
+            record["euid"] = caller["euid"]
     return record
 
 
