@@ -46,7 +46,8 @@ class Record(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     Attributes:
         time: RFC 3339, UTC.
         endpoint: `imds`, `wireserver`, `hostga`, `local`.
-        exe: last component of the executable's path.
+        exe: last component of the executable's path; null where the kernel could not tell.
+        euid: where it is not `uid`, and in every record in full.
         path: all of that path.
         user: name of `uid` in the user database, `groups` those that he is in.
         The others are as in docs/audit.md.
@@ -65,7 +66,7 @@ class Record(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     role: str | None = None
     identity: str | None = None
     uid: int | None = None
-    exe: str | None = None
+    exe: str | msgspec.UnsetType | None = msgspec.UNSET
     euid: int | None = None
     gid: int | None = None
     egid: int | None = None

@@ -1,0 +1,70 @@
+"""Names that people would give to learnt rules: `token`, `token-reader`, `backup-restic`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from gpa.rules.learn import What, Who
+
+LONGEST: Final = 60
+"""Characters; a record shows 32 of a name in short, 128 in full."""
+
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Names:
+    """Names of each kind, every one once: the second `token` is `token-2`."""
+
+    def __init__(self) -> None:
+        self._taken: set[tuple[str, str]] = set()
+
+    def new(self, kind: str, wanted: str) -> str:
+        """The name, or with a number the next like it."""
+        name, number = wanted, 1
+        while (kind, name) in self._taken:
+            number += 1
+            name = f"{wanted}-{number}"
+        self._taken.add((kind, name))
+        return name
+
+
+def slug(text: str) -> str:
+    """Words of a name: letters, digits, dots and lines between them."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:LONGEST].rstrip("-.")
+
+
+def privilege_name(what: What, others: Iterable[What]) -> str:
+    """As many segments from the end of the path as tell it from the others, and the values."""
+    paths = {one.path for one in others} - {what.path}
+    depth = 1
+    while depth < len(what.path) and any(path[-depth:] == what.path[-depth:] for path in paths):
+        depth += 1
+    words = [*what.path[-depth:], *(_short(value) for _, value in sorted(what.query))]
+    return slug("-".join(words)) or "everything"
+
+
+def _short(value: str) -> str:
+    """The host of an address, else the value."""
+    address = re.match(r"[a-z]+://([^/]+)", value)
+    return address[1] if address else value
+
+
+def identity_name(who: Who) -> str:
+    """User and program, once where they are called alike."""
+    program = (who.exe or who.process or "").rpartition("/")[2]
+    words = [slug(word) for word in (who.user or "", program) if word]
+    return "-".join(dict.fromkeys(word for word in words if word)) or "caller"
+
+
+def role_name(
+    privileges: Sequence[str], identities: Sequence[str], methods: Collection[str]
+) -> str:
+    """After what it gives, or where that is much, after who has it."""
+    ending = "reader" if READING.issuperset(methods) else "user"
+    if len(privileges) <= 2:
+        return f"{'-and-'.join(privileges)}-{ending}"
+    return f"{identities[0]}-role"
