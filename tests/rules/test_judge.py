@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
@@ -12,6 +13,7 @@ from tests.rules.test_engine import rule_set_of
 
 from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
+from gpa.rules import units, validity
 from gpa.rules.facts import NONE, UNKNOWN, Answer, Caller, Fact, Request, all_of, any_of, known
 from gpa.rules.judge import DEPENDS, Judge, Outcome
 from gpa.rules.model import Assignment, EffectiveRules, Identity, Privilege, Role, Rules
@@ -19,6 +21,7 @@ from gpa.rules.model import Assignment, EffectiveRules, Identity, Privilege, Rol
 BATCHES = 8
 SETS = 12
 REQUESTS = 40
+NOW = datetime.fromtimestamp(generate.NOW, UTC)
 WORDS = {"audit_allow": "audit-allow", "refused": "refuse"}
 
 
@@ -26,6 +29,10 @@ def named(machine: oracle.Machine, caller: oracle.Caller) -> Caller:
     """The caller by names, as somebody who looks everything up would say it."""
     believed = caller.userns == oracle.INITIAL_USERNS and caller.sbmagic != oracle.NFS
     files = [path for path, file in machine.files.items() if file == caller.exe]
+    content = machine.contents.get(caller.exe) if caller.exe else None
+    place = "/" + "/".join(machine.place_of(caller.cgroup_id))
+    outermost = units.parse(place)
+    above = [place[:end] for end, c in enumerate(f"{place}/") if c == "/" and end]
     return Caller(
         uid=caller.uid,
         euid=caller.euid,
@@ -33,6 +40,10 @@ def named(machine: oracle.Machine, caller: oracle.Caller) -> Caller:
         groups=known(*machine.groups_of(caller.uid, caller.gid)),
         exe_paths=known(*files) if believed else NONE,
         process_names=known(caller.exe_name) if believed and caller.exe_name else NONE,
+        contents=known(content) if believed and content else NONE,
+        units=known(outermost.unit) if outermost.unit else NONE,
+        cgroups=known(*above),
+        containers=known(outermost.container) if outermost.container else NONE,
     )
 
 
@@ -55,6 +66,10 @@ def poorer(random: Random, caller: Caller) -> Caller:
         less(caller.exe_paths),
         less(caller.process_names),
         one_user=caller.uid == caller.euid and random.random() < 0.5,
+        contents=less(caller.contents),
+        units=less(caller.units),
+        cgroups=less(caller.cgroups),
+        containers=less(caller.containers),
     )
 
 
@@ -80,21 +95,24 @@ def test_the_judge_decides_as_the_engine_and_is_never_wrongly_certain(seed: int)
         effective = corpus.effective_of(rule_set)
         snapshot = NativeSnapshot(effective, corpus.table_of(machine, rule_set))
         endpoint = Endpoint(rule_set["endpoint"])
-        judge = Judge(endpoint, Mode(rule_set["mode"]), effective)
+        holding = validity.split(effective, NOW)[0] if effective is not None else None
+        judge = Judge(endpoint, Mode(rule_set["mode"]), holding)
         rules = oracle.effective(rule_set["item"], rule_set["local"])
         for _ in range(REQUESTS):
             caller = generate.caller(random)
-            target = generate.request(random, rules["privileges"] if rules else [])
-            wanted = snapshot.decide(endpoint.value, caller, target)
+            asked = generate.request(random, rules["privileges"] if rules else [])
+            wanted = snapshot.decide(endpoint.value, caller, asked)
+            method, _, target = asked.rpartition(" ")
+            method = method or "GET"
             outcome = Outcome(WORDS.get(wanted.decision, wanted.decision), wanted.reason)
-            told = (rule_set, caller, target)
+            told = (rule_set, caller, asked)
 
-            full = judge.judge(named(machine, caller), Request.read(endpoint, "GET", target))
+            full = judge.judge(named(machine, caller), Request.read(endpoint, method, target))
             assert (full.outcomes, full.unknown) == ((outcome,), ()), told
             names = (full.privilege, full.role, full.identity)
             assert names == (wanted.privilege, wanted.role, wanted.identity), told
 
-            less = Request.read_recorded(endpoint, "GET", recorded(random, target))
+            less = Request.read_recorded(endpoint, method, recorded(random, target))
             poor = judge.judge(poorer(random, named(machine, caller)), less)
             assert outcome in poor.outcomes, (told, less)
             assert poor.privilege in (None, wanted.privilege), (told, less)

@@ -99,6 +99,10 @@ class Caller:
         exe_paths: paths that lead to the file which is executed.
         process_names: last component of the path by which it was executed.
         one_user: real and effective user are known to be one, also where the ids are not known.
+        contents: SHA-256 of the file that is executed, in lower case.
+        units: systemd's unit that the caller is in.
+        cgroups: paths in cgroup v2 at or below which it is, as far as names there are root's.
+        containers: id or name of its container.
     """
 
     uid: int | None = None
@@ -108,6 +112,10 @@ class Caller:
     exe_paths: Fact = UNKNOWN
     process_names: Fact = UNKNOWN
     one_user: bool = False
+    contents: Fact = UNKNOWN
+    units: Fact = UNKNOWN
+    cgroups: Fact = UNKNOWN
+    containers: Fact = UNKNOWN
 
     @property
     def root(self) -> Answer:
@@ -125,6 +133,11 @@ class Caller:
         if self.uid is None or self.euid is None:
             return Answer.UNKNOWN
         return Answer.YES if self.uid == self.euid else Answer.NO
+
+    @property
+    def uids(self) -> Fact:
+        """The real user id, as text."""
+        return UNKNOWN if self.uid is None else known(str(self.uid))
 
 
 class Selector(NamedTuple):
@@ -167,6 +180,36 @@ SELECTORS: Final = (
         lambda identity: identity.process_name,
         lambda caller, name: caller.process_names.has(name),
         lambda caller: caller.process_names,
+    ),
+    Selector(
+        "uid",
+        lambda identity: None if identity.uid is None else str(identity.uid),
+        lambda caller, uid: all_of((caller.same_user, caller.uids.has(uid))),
+        lambda caller: caller.uids,
+    ),
+    Selector(
+        "exeSha256",
+        lambda identity: identity.exe_sha256,
+        lambda caller, digest: caller.contents.has(digest.lower()),
+        lambda caller: caller.contents,
+    ),
+    Selector(
+        "systemdUnit",
+        lambda identity: identity.systemd_unit,
+        lambda caller, unit: caller.units.has(unit),
+        lambda caller: caller.units,
+    ),
+    Selector(
+        "cgroup",
+        lambda identity: identity.cgroup,
+        lambda caller, path: caller.cgroups.has(path),
+        lambda caller: caller.cgroups,
+    ),
+    Selector(
+        "containerId",
+        lambda identity: identity.container_id,
+        lambda caller, name: caller.containers.has(name),
+        lambda caller: caller.containers,
     ),
 )
 

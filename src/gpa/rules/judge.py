@@ -84,6 +84,7 @@ class PrivilegeMatch:
         segments: of its path, in canonical form.
         path: whether its path covers the request's.
         parameters: each that it asks for.
+        method: whether the request's method is one of its.
     """
 
     place: int
@@ -91,11 +92,13 @@ class PrivilegeMatch:
     segments: tuple[str, ...]
     path: Answer
     parameters: tuple[ParameterMatch, ...]
+    method: Answer = Answer.YES
 
     @property
     def answer(self) -> Answer:
-        """Whether path and parameters hold."""
-        return all_of((self.path, *(parameter.answer for parameter in self.parameters)))
+        """Whether path, parameters and method hold."""
+        parameters = (parameter.answer for parameter in self.parameters)
+        return all_of((self.path, self.method, *parameters))
 
 
 class Grant(NamedTuple):
@@ -152,7 +155,8 @@ class Judge:
     Args:
         endpoint: whose rules they are.
         mode: of the endpoint; one that is not known is judged as enforce.
-        effective: the rules; None where the host sent none.
+        effective: the rules; None where the host sent none. Every assignment in them holds:
+            `validity.split` takes out those that do not at some moment.
 
     Raises:
         RulesError: a path that no request can have.
@@ -307,8 +311,11 @@ class Judge:
         parameters = tuple(
             ParameterMatch(name, value, request.has(name, value)) for name, value in pairs
         )
+        privilege = self._privileges[place]
+        fits = not privilege.methods or request.method in privilege.methods
+        method = Answer.YES if fits else Answer.NO
         path = request.is_below(segments)
-        return PrivilegeMatch(place, self._privileges[place], segments, path, parameters)
+        return PrivilegeMatch(place, privilege, segments, path, parameters, method)
 
     def _matching(self, request: Request) -> Iterator[PrivilegeMatch]:
         places: Iterable[int]
