@@ -207,6 +207,15 @@ def test_what_was_computed_is_shown_by_name() -> None:
                 "k": {"name": "k", "processName": "x", "userName": "zoe"},
             },
             "privilegeAssignments": {"q": ["j", "i", "k"], "p": ["j", "i"]},
+            "roles": [
+                {"name": "r", "privileges": ["q", "p"]},
+                {"name": "s", "privileges": ["q"]},
+            ],
+            "roleAssignments": [
+                {"role": "s", "identities": ["k"]},
+                {"role": "r", "identities": ["j", "i"]},
+                {"role": "s", "identities": ["i", "k"]},
+            ],
         },
         "wireserver": None,
         "hostga": None,

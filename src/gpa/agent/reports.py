@@ -19,6 +19,7 @@ import trio
 
 from gpa.agent import memory, tags
 from gpa.agent.files import RotatingFile, keep_newest, write_atomically
+from gpa.agent.log import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +49,7 @@ class Reports:
         self._audit = RotatingFile(config.log_folder / AUDIT_NAME)
         self._connections = RotatingFile(config.log_folder / CONNECTION_NAME)
         self._broken: set[str] = set()
+        self._started = timestamp()
 
     async def audit(self, auditor: Auditor, batches: Iterator[Pieces]) -> None:
         """Rows of the relay to the two files, one write a batch."""
@@ -67,9 +69,10 @@ class Reports:
         path = self._config.log_folder / STATUS_NAME
         await self._in_thread(STATUS_NAME, lambda: write_atomically(path, data, 0o640))
 
-    async def rules(self, document: Mapping[str, Any]) -> None:
-        """AuthorizationRules_{time}.json, the newest five kept."""
-        data = json.dumps(document, indent=2).encode() + b"\n"
+    async def rules(self, document: Mapping[str, Any], epoch: int) -> None:
+        """AuthorizationRules_{time}.json, the newest five kept; in force from `epoch` on."""
+        told = {"started": self._started, "epoch": epoch, **document}
+        data = json.dumps(told, indent=2).encode() + b"\n"
         now = time.time_ns()
         stamp = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime(now // 1_000_000_000))
         name = f"AuthorizationRules_{stamp}.{now // 1_000_000 % 1000:03d}Z.json"

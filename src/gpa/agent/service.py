@@ -324,7 +324,7 @@ class Agent:
             if before is None or note not in before.notes:
                 self._log.info(note)
         if before is None or before.document != compiled.document:
-            await self._reports.rules(compiled.document)
+            await self._reports.rules(compiled.document, self._epoch)
         if names:  # and not for each caller that is met
             self._log.info(f"epoch {self._epoch} in force: {self._latch.state}")
 

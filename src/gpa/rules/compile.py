@@ -309,6 +309,11 @@ def _computed(
         "privileges": {p.name: _shown_privilege(p) for p in rules.privileges},
         "identities": {i.name: _shown_identity(i) for i in rules.identities},
         "privilegeAssignments": _shown_grants(rules),
+        # As written, so that tools can judge by this file as the engine does.
+        "roles": [{"name": r.name, "privileges": list(r.privileges)} for r in rules.roles],
+        "roleAssignments": [
+            {"role": a.role, "identities": list(a.identities)} for a in rules.assignments
+        ],
     }
     if outside:
         shown["assignmentsNotInForce"] = [
