@@ -6,6 +6,7 @@ JSON or not valid closes the endpoint, and the trouble says what to mend. Nothin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -38,6 +39,10 @@ MAX_BYTES: Final = 1 << 20
 TRIES: Final = 3
 PAUSE: Final = 0.05
 """Seconds between tries: an editor that writes in place is done by then."""
+
+MAX_PLACED: Final = 64 << 10
+"""Bytes of a file whose places are looked for: that takes seconds a megabyte, in which the agent
+would do nothing else. `gpa rules lint` finds them in any."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -156,9 +161,10 @@ def _with_place(path: Path, data: bytes, error: RulesError) -> str:
     if not error.problems:
         return f"{path}: {error}"
     (place, message), *others = error.problems
-    try:
-        where = f"{path}:{Source.parse(data, str(path)).at(place)}"
-    except RulesError:  # deeper than a source may be, which the parser allows where nothing counts
-        where = str(path)
+    where = str(path)
+    # What is deeper than a source may be the parser allows where nothing counts.
+    with contextlib.suppress(RulesError):
+        if len(data) <= MAX_PLACED:
+            where = f"{path}:{Source.parse(data, str(path)).at(place)}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{where}: {place}: {message}{more}" if place else f"{where}: {message}{more}"
