@@ -75,11 +75,12 @@ def test_diff_tells_what_changes_for_whom(
     assert shown["differences"][0] == {
         "change": "newly allowed",
         "path": "/metadata/identity/oauth2/token",
+        "method": None,
         "query": {},
         "callers": [{"exePath": "/usr/bin/restic", "userName": "backup"}],
         "unlessCallers": [],
         "unlessPaths": [],
-        "unlessQueries": [{"resource": "https://vault.azure.net"}],
+        "unlessQueries": [{"method": None, "query": {"resource": "https://vault.azure.net"}}],
         "before": {"privileges": [], "default": True},
         "after": {"privileges": ["token"], "default": False},
     }

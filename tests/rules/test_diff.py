@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,10 @@ from gpa.endpoints import Endpoint, Mode
 from gpa.errors import RulesError
 from gpa.rules import diff
 from gpa.rules.diff import ALLOWED, REFUSED, Comparison, compare
-from gpa.rules.effect import EVERYBODY, Pairs, Path, Who, who_of
+from gpa.rules.effect import EVERYBODY, METHOD, Pairs, Path, Who, implies, who_of
 from gpa.rules.facts import NONE, Caller, Request, known
 from gpa.rules.judge import ALLOW, REFUSE, Judge
-from gpa.rules.model import Assignment, EffectiveRules, Identity, Privilege, Role, Rules
+from gpa.rules.model import METHODS, Assignment, EffectiveRules, Identity, Privilege, Role, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 BATCHES = 6
 PAIRS = 60
 REQUESTS = 30
+NOBODY = 4321
 
 ALICE = Identity("alice", user_name="alice")
 CURL = Identity("curl", exe_path="/usr/bin/curl")
@@ -64,18 +67,26 @@ def caller_with(who: Iterable[tuple[str, str]]) -> Caller:
         values = [value for name, value in who if name == key]
         return known(*values) if values else NONE
 
+    uids = [int(value) for key, value in who if key == "uid"]
+    uid = uids[0] if uids else NOBODY
     return Caller(
-        0,
-        0,
+        uid,
+        uid,
         users=fact("userName"),
         groups=fact("groupName"),
         exe_paths=fact("exePath"),
         process_names=fact("processName"),
+        contents=fact("exeSha256"),
+        units=fact("systemdUnit"),
+        cgroups=fact("cgroup"),
+        containers=fact("containerId"),
     )
 
 
-def request_for(path: Path, query: Iterable[tuple[str, str]]) -> Request:
-    return Request(Endpoint.IMDS, "GET", "/", path, tuple(query))
+def request_for(path: Path, query: Iterable[tuple[str, str]], unnamed: str = "GET") -> Request:
+    """`unnamed` is the method where the query says none."""
+    method = dict(query).get(METHOD, unnamed)
+    return Request(Endpoint.IMDS, method, "/", path, tuple(pair for pair in query if pair[0]))
 
 
 def lets(rule_set: EffectiveRules | None, caller: Caller, request: Request) -> bool:
@@ -169,6 +180,47 @@ def test_a_privilege_that_asks_for_two_values_never_matches() -> None:
     assert (comparison.differences, comparison.allowed_twice) == ((), ("x",))
 
 
+def test_methods_are_told_where_they_make_a_difference() -> None:
+    def granted(*methods: str) -> EffectiveRules:
+        one = rules(("/a", ALICE))
+        (privilege,) = one.rules.privileges
+        return replace(
+            one, rules=replace(one.rules, privileges=(replace(privilege, methods=methods),))
+        )
+
+    assert compare(granted("GET", "PUT"), granted("PUT", "GET")).same
+    assert compare(granted(), granted(*METHODS)).same
+    found = told(compare(granted("GET", "PUT"), granted("PUT")))
+    assert found == [(REFUSED, "/a", {METHOD: "GET"}, [who_of(ALICE)])]
+    (difference,) = compare(granted(), granted("GET")).differences
+    assert (difference.query, difference.unless_queries) == (
+        frozenset(),
+        (frozenset({(METHOD, "GET")}),),
+    )
+
+
+def test_a_time_and_a_cgroup_within_another_ask_for_more() -> None:
+    def holding(begin: int | None, end: int | None, cgroup: str = "/a") -> EffectiveRules:
+        one = rules(("/a", Identity("i", cgroup=cgroup)))
+        times = (None if n is None else datetime(2026, 1, n, tzinfo=UTC) for n in (begin, end))
+        (assignment,) = one.rules.assignments
+        held = Assignment(assignment.role, assignment.identities, *times)
+        return replace(one, rules=replace(one.rules, assignments=(held,)))
+
+    assert compare(holding(1, 9), holding(1, 9)).same
+    for wide, narrow in (
+        (holding(None, None), holding(1, None)),
+        (holding(1, 9), holding(2, 8)),
+        (holding(1, None, "/a"), holding(1, None, "/a/b")),
+    ):
+        (difference,) = compare(wide, narrow).differences
+        assert difference.change == REFUSED
+        (difference,) = compare(narrow, wide).differences
+        assert difference.change == ALLOWED
+    shifted = compare(holding(1, 5), holding(2, 6))
+    assert {difference.change for difference in shifted.differences} == {REFUSED, ALLOWED}
+
+
 def test_a_path_that_no_request_can_have_is_an_error() -> None:
     with pytest.raises(RulesError, match=r"rules\.privileges\[0\]\.path"):
         compare(rules(more=[Privilege("p", "/a/../b")]), None)
@@ -180,6 +232,30 @@ def test_a_path_that_no_request_can_have_is_an_error() -> None:
 def selectors_of(*rule_sets: EffectiveRules | None) -> list[tuple[str, str]]:
     identities = [i for one in rule_sets if one is not None for i in one.rules.identities]
     return sorted({pair for identity in identities for pair in who_of(identity)})
+
+
+def timeless(rule_set: EffectiveRules | None) -> EffectiveRules | None:
+    if rule_set is None:
+        return None
+    assignments = tuple(Assignment(a.role, a.identities) for a in rule_set.rules.assignments)
+    return replace(rule_set, rules=replace(rule_set.rules, assignments=assignments))
+
+
+def unnamed(*rule_sets: EffectiveRules | None) -> str:
+    """A method that no privilege names; where there is none, every difference says one."""
+    privileges = [p for one in rule_sets if one is not None for p in one.rules.privileges]
+    named = {m for p in privileges if len(p.methods) < len(METHODS) for m in p.methods}
+    return next((method for method in METHODS if method not in named), "NONE")
+
+
+def some_of(random: Random, owned: list[tuple[str, str]]) -> Who:
+    """Selectors that one caller may meet: one uid at most, and each cgroup with those above."""
+    chosen = random.sample(owned, min(len(owned), random.randrange(6)))
+    uids = [pair for pair in chosen if pair[0] == "uid"]
+    return frozenset(
+        {pair for pair in chosen if pair not in uids[1:]}
+        | {other for other in owned for pair in chosen if implies(pair, other)}
+    )
 
 
 def covers(difference: diff.Difference, who: Who, path: Path, query: Pairs) -> bool:
@@ -212,12 +288,14 @@ def test_what_is_told_is_true_and_is_all(seed: int) -> None:
     for _ in range(PAIRS):
         before = corpus.effective_of(rule_set_of(random))
         after = corpus.effective_of(rule_set_of(random))
+        # A caller has a time only here: the judge is asked about rules that hold always.
+        before, after = timeless(before), timeless(after)
         if before is not None and before.broken is None and random.random() < 0.7:
             after = mutated(random, before)
         comparison = compare(before, after)
         assert not comparison.cut
         for difference in comparison.differences:
-            request = request_for(difference.path, difference.query)
+            request = request_for(difference.path, difference.query, unnamed(before, after))
             for who in difference.callers:
                 caller = caller_with(who)
                 assert lets(before, caller, request) is (difference.change == REFUSED)
@@ -233,12 +311,14 @@ def test_what_is_told_is_true_and_is_all(seed: int) -> None:
             for p in one.rules.privileges
         ]
         for _ in range(REQUESTS):
-            who = frozenset(random.sample(owned, min(len(owned), random.randrange(5))))
-            request = Request.read(Endpoint.IMDS, "GET", generate.request(random, known_paths))
+            who = some_of(random, owned)
+            method, _, target = generate.request(random, known_paths).rpartition(" ")
+            request = Request.read(Endpoint.IMDS, method or "GET", target)
             names = [name for name, _ in request.query]
             twice = {n for n in names if len({v for m, v in request.query if m == n}) > 1}
             had, has = (lets(one, caller_with(who), request) for one in (before, after))
             query = frozenset((n, v) for n, v in request.query if v is not None and n not in twice)
+            query |= {(METHOD, request.method)}
             found = {
                 difference.change
                 for difference in comparison.differences

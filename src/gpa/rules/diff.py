@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from gpa.rules.effect import EVERYBODY, Effect, Pairs, Path, State, Universe, Who
+from gpa.rules.effect import EVERYBODY, METHOD, Effect, Pairs, Path, State, Universe, Who
+from gpa.rules.model import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +44,9 @@ MAX_LOOKS: Final = 200
 
 NO_QUERY: Final[Pairs] = frozenset()
 
-ONE_VALUE: Final = frozenset({"userName", "exePath", "processName"})
+ONE_VALUE: Final = frozenset(
+    {"userName", "exePath", "processName", "uid", "exeSha256", "systemdUnit", "containerId"}
+)
 """Selectors of which a caller has one value, save for names of one thing by two."""
 
 
@@ -66,7 +69,7 @@ class Difference:
     Attributes:
         change: `newly refused` or `newly allowed`.
         path: its segments in canonical form; what lies beneath is meant, too.
-        query: parameters that the request has.
+        query: parameters that the request has, its method among them where that counts.
         callers: identities for which it is so; `EVERYBODY` for all.
         unless_callers: who may by both, although he is one of them.
         unless_paths: beneath `path`, where it is not so, or not for all of `callers`.
@@ -142,6 +145,9 @@ class _Comparing:
         self._kinds: dict[Path, dict[Pairs, _Change]] = {}
         self._children: dict[Path, list[Path]] = {}
         self._budget = MAX_KINDS
+        # Where some method is named by no privilege, what is told of none is told of that one.
+        named = before.methods | after.methods
+        self._methods = sorted(named) if named >= set(METHODS) else []
 
     def run(self) -> Comparison:
         for path in sorted({(), *self._before.paths, *self._after.paths}):
@@ -170,12 +176,19 @@ class _Comparing:
     def _changes(self, path: Path) -> dict[Pairs, _Change]:
         changes: dict[Pairs, _Change] = {}
         for query in self._queries(path):
-            self._budget -= 1
-            if self._budget < 0:
-                break
-            if query not in changes:
-                changes[query] = self._change(path, query)
+            for one in self._with_methods(query):
+                self._budget -= 1
+                if self._budget < 0:
+                    return changes
+                if one not in changes:
+                    changes[one] = self._change(path, one)
         return changes
+
+    def _with_methods(self, query: Pairs) -> Iterator[Pairs]:
+        if not self._methods or any(name == METHOD for name, _ in query):
+            yield query
+        else:
+            yield from (query | {(METHOD, method)} for method in self._methods)
 
     def _queries(self, path: Path) -> Iterator[Pairs]:
         """Queries that tell all kinds of requests for a path apart (see above)."""
@@ -223,7 +236,7 @@ class _Comparing:
                 if change == _SAME:
                     continue
                 told = [] if above is None else [self._at(above, query)]
-                if query:
+                if query and NO_QUERY in changes:
                     told.append(changes[NO_QUERY])
                 for name, more in (("refused", change.refused), ("allowed", change.allowed)):
                     for one in told:

@@ -2,7 +2,8 @@
 
 Names, order and roles are gone here. What is left is, for each path, which queries it asks for and
 to whom these are granted. A caller is what it has: a set of selectors that hold. An identity is one
-such set, too, and matches every caller that has all of it; the empty set is everybody.
+such set, too, and matches every caller that has all of it; the empty set is everybody. When an
+assignment holds is one more thing that a caller has, and a method one more parameter of a request.
 
 Sets of identities are bits of a number (`Universe`): sets of thousands are compared in one step.
 """
@@ -10,40 +11,66 @@ Sets of identities are bits of a number (`Universe`): sets of thousands are comp
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from gpa._native import canonical_rule
 from gpa.errors import RequestFormError, RulesError
-from gpa.rules.facts import SELECTORS
+from gpa.rules.extensions import moment_words
+from gpa.rules.model import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gpa.rules.model import EffectiveRules, Identity, Privilege
+    from gpa.rules.model import Assignment, EffectiveRules, Identity, Privilege
 
 Path = tuple[str, ...]
 """Segments in canonical form; the empty one is `/`."""
 
 Pairs = frozenset[tuple[str, str]]
-"""Query parameters in canonical form, each name with one value."""
+"""Query parameters in canonical form, each name with one value; `METHOD` is the method's name, as
+no parameter has an empty one."""
 
 Who = frozenset[tuple[str, str]]
-"""Selectors and what each wants."""
+"""Selectors and what each wants; `NOT_BEFORE` and `NOT_AFTER` with a time."""
+
+METHOD: Final = ""
+NOT_BEFORE: Final = "notBefore"
+NOT_AFTER: Final = "notAfter"
+CGROUP: Final = "cgroup"
 
 EVERYBODY: Final[Who] = frozenset()
 
-FEW: Final = 12
+_GRADED: Final = frozenset({CGROUP, NOT_BEFORE, NOT_AFTER})
+"""Of which one value may imply another."""
+
+FEW: Final = 10
 """Members of a set whose subsets are looked up one by one; above, the sets are walked instead."""
 
 
 def who_of(identity: Identity) -> Who:
     """All that an identity asks for."""
-    return frozenset(
-        (selector.key, wanted)
-        for selector in SELECTORS
-        if (wanted := selector.wanted(identity)) is not None
-    )
+    return frozenset((member, str(value)) for member, value in identity.selectors())
+
+
+def when(assignment: Assignment) -> Who:
+    """When it holds, as what a caller has who asks then."""
+    times = ((NOT_BEFORE, assignment.not_before), (NOT_AFTER, assignment.not_after))
+    return frozenset((key, moment_words(moment)) for key, moment in times if moment is not None)
+
+
+def implies(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether who has the one certainly has the other."""
+    (key, value), (other_key, wanted) = one, other
+    if key != other_key or value == wanted:
+        return one == other
+    if key == CGROUP:
+        return value.startswith(wanted + "/")
+    if key not in (NOT_BEFORE, NOT_AFTER):
+        return False
+    later = datetime.fromisoformat(value) > datetime.fromisoformat(wanted)
+    return later is (key == NOT_BEFORE)
 
 
 def subsets(items: frozenset[tuple[str, str]]) -> Iterator[frozenset[tuple[str, str]]]:
@@ -104,13 +131,23 @@ class Universe:
 
     def _more_special(self) -> list[int]:
         """For each identity those that have all of its selectors, itself among them."""
-        if not self._specials:
-            self._specials = [0] * len(self._list)
-            for place, who in enumerate(self._list):
-                for general in subsets(who):
-                    if (known := self._bits.get(general)) is not None:
-                        self._specials[known.bit_length() - 1] |= 1 << place
+        if self._specials:
+            return self._specials
+        self._specials = [0] * len(self._list)
+        graded = {pair for who in self._list for pair in who if pair[0] in _GRADED}
+        for place, who in enumerate(self._list):
+            more = {other for other in graded for pair in who if implies(pair, other)}
+            for general in self._covering(who | more):
+                self._specials[general.bit_length() - 1] |= 1 << place
         return self._specials
+
+    def _covering(self, has: Who) -> Iterator[int]:
+        """Bits of those that ask for nothing but what somebody has."""
+        if len(has) <= FEW:
+            found = (self._bits.get(general) for general in subsets(has))
+            yield from (bit for bit in found if bit is not None)
+        else:
+            yield from (bit for who, bit in self._bits.items() if who <= has)
 
 
 @dataclass(slots=True)
@@ -152,6 +189,7 @@ class Effect:
         paths: where privileges are.
         named: query parameters that some privilege names: twice with different values, they
             make a request ambiguous, which is refused.
+        methods: that some privilege names.
 
     Raises:
         RulesError: a path that no request can have.
@@ -160,38 +198,45 @@ class Effect:
     def __init__(self, rules: EffectiveRules | None, universe: Universe) -> None:
         self.default_allowed = rules is None or (rules.default_allowed and rules.broken is None)
         self.named: set[str] = set()
+        self.methods: set[str] = set()
         self._at: dict[Path, dict[Pairs, Condition]] = {}
         if rules is None or rules.broken is not None:
             return
-        bits = {
-            identity.name: universe.bit(who_of(identity)) for identity in rules.rules.identities
-        }
+        identities = {one.name: who_of(one) for one in rules.rules.identities}
         of_role: dict[str, int] = {}
         for assignment in rules.rules.assignments:
+            time = when(assignment)
             for name in assignment.identities:
-                of_role[assignment.role] = of_role.get(assignment.role, 0) | bits[name]
+                bit = universe.bit(identities[name] | time)
+                of_role[assignment.role] = of_role.get(assignment.role, 0) | bit
         granted: dict[str, int] = {}
         for role in rules.rules.roles:
             if mask := of_role.get(role.name, 0):
                 for name in role.privileges:
                     granted[name] = granted.get(name, 0) | mask
         for place, privilege in enumerate(rules.rules.privileges):
-            path, pairs = self._form(place, privilege)
-            # Two values for one name: the request that has both is refused before.
-            if len({name for name, _ in pairs}) < len(pairs):
-                continue
-            condition = self._at.setdefault(path, {}).setdefault(pairs, Condition())
-            condition.privileges.append(privilege.name)
-            condition.granted |= granted.get(privilege.name, 0)
+            path, queries = self._form(place, privilege)
+            for pairs in queries:
+                condition = self._at.setdefault(path, {}).setdefault(pairs, Condition())
+                condition.privileges.append(privilege.name)
+                condition.granted |= granted.get(privilege.name, 0)
 
-    def _form(self, place: int, privilege: Privilege) -> tuple[Path, Pairs]:
+    def _form(self, place: int, privilege: Privilege) -> tuple[Path, list[Pairs]]:
+        """Path, and the query with each method; no query for what can never match."""
         try:
             segments, pairs = canonical_rule(privilege.path, list(privilege.query))
         except RequestFormError as error:
             where = f"rules.privileges[{place}].path"
             raise RulesError(f"{where}: {error}", ((where, str(error)),)) from None
         self.named.update(name for name, _ in pairs)
-        return tuple(segments), frozenset(pairs)
+        query = frozenset(pairs)
+        # Two values for one name: the request that has both is refused before.
+        if len({name for name, _ in query}) < len(query):
+            return tuple(segments), []
+        if not privilege.methods or set(METHODS) <= set(privilege.methods):
+            return tuple(segments), [query]
+        self.methods.update(privilege.methods)
+        return tuple(segments), [query | {(METHOD, method)} for method in privilege.methods]
 
     @property
     def paths(self) -> Iterable[Path]:

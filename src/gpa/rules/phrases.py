@@ -14,6 +14,13 @@ SELECTOR_WORDS: Final = {
     "groupName": "in group {}",
     "exePath": "running {}",
     "processName": "running a program called {}",
+    "uid": "with uid {}",
+    "exeSha256": "running a file with SHA-256 {}",
+    "systemdUnit": "in unit {}",
+    "cgroup": "in cgroup {}",
+    "containerId": "in container {}",
+    "notBefore": "from {} on",
+    "notAfter": "until {}",
 }
 
 DEFAULTS: Final = {True: "the default is to allow", False: "the default is to deny"}
@@ -22,10 +29,7 @@ DEFAULTS: Final = {True: "the default is to allow", False: "the default is to de
 def who(selectors: Iterable[tuple[str, str]]) -> str:
     """Whom an identity means: `user alice running /usr/bin/curl`."""
     wanted = dict(selectors)
-    known = [
-        words.format(wanted.pop(key)) for key, words in SELECTOR_WORDS.items() if key in wanted
-    ]
-    words = known + [f"{key} {value}" for key, value in sorted(wanted.items())]
+    words = [text.format(wanted[key]) for key, text in SELECTOR_WORDS.items() if key in wanted]
     return " ".join(words) or "everybody"
 
 
@@ -35,8 +39,10 @@ def path(segments: Iterable[str]) -> str:
 
 
 def query(pairs: Iterable[tuple[str, str]]) -> str:
-    """Parameters in canonical form."""
-    return " and ".join(f"{name}={value}" for name, value in sorted(pairs))
+    """Parameters in canonical form; one without a name is the method."""
+    return " and ".join(
+        f"{name}={value}" if name else f"method {value}" for name, value in sorted(pairs)
+    )
 
 
 def listed(names: Iterable[str], most: int) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gpa.endpoints import Endpoint
     from gpa.rules.diff import Comparison, Difference, Side
-    from gpa.rules.effect import Pairs
+    from gpa.rules.effect import Pairs, Who
     from gpa.rules.in_force import EndpointRules
 
 
@@ -176,21 +176,26 @@ def _document(comparison: Comparison, endpoint: Endpoint) -> dict[str, Any]:
 
 def _difference(difference: Difference) -> dict[str, Any]:
     from gpa.rules import phrases
+    from gpa.rules.effect import METHOD
 
     def side(one: Side) -> dict[str, object]:
         return {"privileges": list(one.privileges), "default": one.default}
 
-    def pairs(query: Pairs) -> dict[str, str]:
-        return dict(sorted(query))
+    def pairs(who: Who) -> dict[str, str]:
+        return dict(sorted(who))
+
+    def request(query: Pairs) -> dict[str, object]:
+        parameters = dict(sorted(query))
+        return {"method": parameters.pop(METHOD, None), "query": parameters}
 
     return {
         "change": difference.change,
         "path": phrases.path(difference.path),
-        "query": pairs(difference.query),
+        **request(difference.query),
         "callers": [pairs(one) for one in difference.callers],
         "unlessCallers": [pairs(one) for one in difference.unless_callers],
         "unlessPaths": [phrases.path(path) for path in difference.unless_paths],
-        "unlessQueries": [pairs(query) for query in difference.unless_queries],
+        "unlessQueries": [request(query) for query in difference.unless_queries],
         "before": side(difference.before),
         "after": side(difference.after),
     }
