@@ -180,7 +180,13 @@ def _before(args: argparse.Namespace, method: str, url: str) -> dict[str, Any]:
         now = datetime.datetime.now(datetime.UTC)
         rules = rules._replace(effective=validity.split(rules.effective, now)[0])
     file = replace(file, endpoints={**file.endpoints, endpoint: rules})
-    told: dict[str, Any] = {"record": None, "rules": str(path), "explanation": None}
+    told: dict[str, Any] = {
+        "record": None,
+        "endpoint": endpoint.value,
+        "endpointAssumed": not args.endpoint and not url.lower().startswith("http://"),
+        "rules": str(path),
+        "explanation": None,
+    }
     try:
         request = Request.read(endpoint, method, target)
     except RequestFormError as error:
@@ -244,39 +250,13 @@ def _caller(args: argparse.Namespace) -> tuple[Caller, int | None]:
 def _print(told: list[dict[str, Any]]) -> None:
     from gpa.agent.log import one_line
 
-    for one in told:
-        for line in _lines(one):
-            sys.stdout.write(one_line(line) + "\n")
+    if sys.stdout.isatty():
+        from gpa.rules.terminal import Terminal
 
-
-def _lines(one: dict[str, Any]) -> list[str]:
+        Terminal(one_line).show(told)
+        return
     from gpa.rules import telling
 
-    found = []
-    record = one["record"]
-    if record is not None:
-        who = f"{record.get('user') or 'uid ' + str(record.get('uid', 'not known'))}"
-        program = record.get("path") or record.get("exe") or "a program that is not known"
-        found.append(f"{record.get('id')} of {record.get('time')}, {record.get('endpoint')}")
-        found.append(f"{record.get('method')} {record.get('target')} by {who}, {program}")
-    found.append(
-        f"{telling.decision_words(one['decision'])}: {telling.reason_words(one['reason'])}"
-    )
-    if one["rules"]:
-        found.append(f"rules: {one['rules']}")
-    elif record is not None and one["decision"] not in NOT_JUDGED:
-        found.append("the rules that judged it are not there any more: give some with --rules")
-    if one.get("defaultAssumed"):
-        found.append("the file has no defaultAccess: the host's counts, deny is assumed here")
-    if one.get("agrees") is False:
-        found.append(
-            "the record does not agree with the lines below: the kernel saw more than it tells"
-            " (another file of that path, a container's, or names that changed since)"
-        )
-    if one["explanation"] is not None:
-        found += telling.lines(one["explanation"])
-        if one["explanation"]["remedy"] and one["localRulesCount"] is False:
-            found.append("the host does not ask for the local file: it must, or have this itself")
-    if one.get("sameId", 1) > 1:
-        found.append(f"{one['sameId']} records have this id, of several runs (--all)")
-    return found
+    for one in told:
+        for line in telling.lines(one):
+            sys.stdout.write(one_line(line) + "\n")

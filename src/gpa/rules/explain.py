@@ -13,6 +13,7 @@ from gpa.rules.facts import SELECTORS, Answer, Caller, Fact, Request
 from gpa.rules.judge import ALLOW, AUDIT_ALLOW, DEPENDS, REFUSE, Judge
 from gpa.rules.local import FILE_NAMES
 from gpa.rules.model import Assignment, Identity, Privilege, Role
+from gpa.rules.replay import PathsNamed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,6 +122,8 @@ def _grant(grant: Grant, caller: Caller) -> dict[str, Any]:
 
 def _values(fact: Fact) -> list[str] | None:
     """What the caller has; None where it is not known."""
+    if isinstance(fact, PathsNamed):
+        return sorted(f".../{name}" for name in fact.values)
     return sorted(fact.values) if fact.values or fact.complete else None
 
 
@@ -161,7 +164,7 @@ def remedy(
         return None
     return {
         "file": FILE_NAMES[judge.endpoint],
-        "allProgramsOfTheUser": identity.exe_path is None,
+        "allProgramsOfTheUser": identity.exe_path is None and identity.process_name is None,
         "valuesLeftOut": [name for name, value in request.query if value is None],
         "rules": {
             "privileges": [_written(privilege)],
@@ -194,7 +197,11 @@ def _identity(name: str, caller: Caller) -> Identity | None:
     uid = caller.uid if user is None else None
     if user is None and uid is None:
         return None
-    return Identity(name, user, exe_path=min(caller.exe_paths.values, default=None), uid=uid)
+    whole = (path for path in caller.exe_paths.values if path.startswith("/"))
+    path = min(whole, default=None)
+    # Of a program whose path is not known, its name says more than nothing.
+    process = min(caller.process_names.values, default=None) if path is None else None
+    return Identity(name, user, exe_path=path, process_name=process, uid=uid)
 
 
 def _narrowest(name: str, request: Request) -> Privilege:

@@ -94,7 +94,7 @@ def files_of(path: str) -> tuple[Fact, str]:
 
 
 def _more(fact: Fact, names: Iterable[str]) -> Fact:
-    return Fact(fact.values | frozenset(names), fact.complete)
+    return fact._replace(values=fact.values | frozenset(names))
 
 
 def _uid_of(name: str) -> int | None:
@@ -116,10 +116,11 @@ def _gid_of(name: str) -> int | None:
 def _same_files(fact: Fact, paths: Iterable[str]) -> list[str]:
     """Those that are other names of a file which the caller executes; no links among them."""
     found = []
+    whole = [path for path in fact.values if path.startswith("/")]
     for path in paths:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             if str(Path(path).resolve(strict=True)) == path and any(
-                Path(path).samefile(mine) for mine in fact.values
+                Path(path).samefile(mine) for mine in whole
             ):
                 found.append(path)
     return found

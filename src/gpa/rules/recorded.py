@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gpa.errors import ConfigError, NotRootError, UsageError
-from gpa.rules.facts import NONE, UNKNOWN, Caller, Fact, known
+from gpa.rules.facts import CUT_OFF, NONE, UNKNOWN, Caller, Fact, known
+from gpa.rules.replay import DELETED, GROUPS_KEPT, PathsNamed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +25,10 @@ if TYPE_CHECKING:
 OLDER_FILES: Final = 99
 """How far `audit.jsonl.1`, `.2` … are looked for; the agent keeps four."""
 
-GROUPS_KEPT: Final = 32
-"""Groups in a record: of somebody with as many, others may have been left out."""
-
 LONGEST_LINE: Final = 1 << 20
 """A record has at most some 12 KiB."""
 
 _ID: Final = re.compile(r"(?:d-)?([0-9]{1,20})")
-_DELETED: Final = " (deleted)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +124,7 @@ def caller_of(record: Recorded) -> Caller:
     uid, euid = record.number("uid"), record.number("euid")
     if uid is None:
         return Caller()
-    in_full = euid is not None
+    in_full = record.number("gid") is not None
     user, groups = record.text("user"), record.document.get("groups")
     users, in_groups = UNKNOWN, UNKNOWN
     if user is not None:
@@ -139,7 +136,18 @@ def caller_of(record: Recorded) -> Caller:
         in_groups = Fact(names, complete=len(groups) < GROUPS_KEPT)
     elif in_full and user is None:
         in_groups = NONE
-    return Caller(uid, euid, users, in_groups, *_program(record))
+    paths, program = _program(record)
+    units, containers = _place(record)
+    return Caller(
+        uid,
+        uid if euid is None else euid,
+        users,
+        in_groups,
+        paths,
+        program,
+        units=units,
+        containers=containers,
+    )
 
 
 def _program(record: Recorded) -> tuple[Fact, Fact]:
@@ -147,7 +155,22 @@ def _program(record: Recorded) -> tuple[Fact, Fact]:
     name, path = record.text("exe"), record.text("path")
     if name is None and "exe" in record.document:
         return NONE, NONE  # the kernel could not tell, so nothing on programs holds
-    names = UNKNOWN if name is None or name.endswith("~") else known(name)
-    if path is None:
-        return UNKNOWN, names
-    return known(path.removesuffix(_DELETED)), names
+    if name is None or name.endswith(CUT_OFF):
+        return UNKNOWN, UNKNOWN
+    path = None if path is None else path.removesuffix(DELETED)
+    # A mount of the caller's own can lead any path to his program; the name is the kernel's.
+    if path is None or path.rpartition("/")[2] != name:
+        return PathsNamed(frozenset((name,))), known(name)
+    return known(path), known(name)
+
+
+def _place(record: Recorded) -> tuple[Fact, Fact]:
+    """Unit and container; both are known where the record has any word of the cgroup."""
+    unit, inside = record.text("unit"), record.text("slice")
+    container = record.text("container")
+    if unit is None and inside is None and container is None:
+        return UNKNOWN, UNKNOWN  # it may have been gone when the record was written
+    containers = NONE if container is None else known(container)
+    if container is not None and unit is not None and container not in unit:
+        containers = UNKNOWN  # whoever has a unit for himself names what is below it as he likes
+    return NONE if unit is None else known(unit), containers
