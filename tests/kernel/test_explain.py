@@ -96,7 +96,7 @@ def test_the_proposed_rule_allows_that_user_and_nobody_else(stand: Stand) -> Non
     assert "refused: rules name this request, and none of them this user and program" in text
     assert "'token' is granted to the identity 'backup' (identities[0])" in text
     assert f"uid is '{OTHER}': the caller's is '{USER}'" in text
-    assert "this in the local file (IMDS_Rules.json) would allow it" in text
+    assert "these, added to the local file (IMDS_Rules.json), would allow it" in text
     assert "does not agree" not in text
 
     [one] = json.loads(explained(stand, number, "--json"))

@@ -161,6 +161,19 @@ def test_a_request_is_told_before_the_fact(
     assert one["explanation"]["dependsOn"] == (["exePath"] if decision == "depends" else [])
 
 
+def test_a_path_alone_is_taken_for_one_of_imds_and_that_is_said(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["explain", "--user", "alice", "--rules", str(rules_files(logs)[0]), "--no-machine"]
+    main([*words, "GET", "/metadata/identity/oauth2/token"], "gpa")
+    assert "a path without an address is taken for one of imds" in capsys.readouterr().out
+    main([*words, "--json", "GET", "/metadata/identity/oauth2/token"], "gpa")
+    one = json.loads(capsys.readouterr().out)
+    assert (one["endpoint"], one["endpointAssumed"]) == ("imds", True)
+    main([*words, "--endpoint", "imds", "GET", "/metadata/identity/oauth2/token"], "gpa")
+    assert "without an address" not in capsys.readouterr().out
+
+
 def test_a_record_is_read_with_the_rules_of_its_run_and_epoch(logs: Path) -> None:
     file = read_rules_file(rules_files(logs)[0])
     assert file.endpoints[Endpoint.IMDS].effective == merge(read_host_item(ITEM))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gpa.rules.in_force import RulesFile
 
 AUDIT_NAME: Final = "audit.jsonl"
+LONGEST_LINE: Final = 64 << 10
+"""Characters: a proposed rule is not cut, whose path is as long as a target may be."""
+
 NOT_JUDGED: Final = frozenset({"refuse"})
 
 
@@ -248,15 +251,18 @@ def _caller(args: argparse.Namespace) -> tuple[Caller, int | None]:
 
 
 def _print(told: list[dict[str, Any]]) -> None:
+    from functools import partial
+
     from gpa.agent.log import one_line
 
+    escape = partial(one_line, limit=LONGEST_LINE)
     if sys.stdout.isatty():
         from gpa.rules.terminal import Terminal
 
-        Terminal(one_line).show(told)
+        Terminal(escape).show(told)
         return
     from gpa.rules import telling
 
     for one in told:
         for line in telling.lines(one):
-            sys.stdout.write(one_line(line) + "\n")
+            sys.stdout.write(escape(line) + "\n")

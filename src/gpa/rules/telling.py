@@ -105,6 +105,8 @@ def heading(one: Mapping[str, Any]) -> Iterator[str]:
 
 def verdict(one: Mapping[str, Any]) -> str:
     """What became of it, and why."""
+    if one["reason"] is None and one["decision"] != "depends":
+        return f"{decision_words(one['decision'])}: for one reason or another, see below"
     return f"{decision_words(one['decision'])}: {reason_words(one['reason'])}"
 
 
@@ -187,7 +189,7 @@ def callers(selector: Mapping[str, Any]) -> str:
 
 
 def _remedy(remedy: Mapping[str, Any]) -> Iterator[str]:
-    yield f"this in the local file ({remedy['file']}) would allow it, and no other user:"
+    yield f"these, added to the local file ({remedy['file']}), would allow it to no other user:"
     rules = [f"{json.dumps(kind)}: {json.dumps(items)}" for kind, items in remedy["rules"].items()]
     last = len(rules) - 1
     for number, line in enumerate(rules):  # short enough to be read, whole enough to be copied
