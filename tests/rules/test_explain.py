@@ -174,6 +174,17 @@ def test_a_path_alone_is_taken_for_one_of_imds_and_that_is_said(
     assert "without an address" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("mode", "code"), [("disabled", EXIT_OK), ("audit", EXIT_NO)])
+def test_the_path_of_a_disabled_endpoint_is_not_looked_at(
+    mode: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "item.json"
+    rules.write_text(json.dumps({**ITEM, "mode": mode}))
+    assert main(["explain", "--rules", str(rules), "--json", "GET", "/a/../b"], "gpa") == code
+    one = json.loads(capsys.readouterr().out)
+    assert one["reason"] == ("path_traversal" if code else "disabled")
+
+
 def test_a_record_is_read_with_the_rules_of_its_run_and_epoch(logs: Path) -> None:
     file = read_rules_file(rules_files(logs)[0])
     assert file.endpoints[Endpoint.IMDS].effective == merge(read_host_item(ITEM))

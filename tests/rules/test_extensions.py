@@ -170,3 +170,13 @@ def test_the_methods_are_those_that_the_relay_lets_through() -> None:
         assert snapshot.decide("imds", bytes(256), method, "/")[1] == "disabled"
     for method in ("TRACE", "CONNECT", "get", ""):
         assert snapshot.decide("imds", bytes(256), method, "/")[1] == "method_not_allowed"
+
+
+def test_a_path_is_looked_at_where_its_endpoint_is_not_disabled() -> None:
+    from gpa._native import Snapshot
+    from gpa.agent.rules import closed_table
+    from gpa.endpoints import Endpoint, Mode
+
+    for mode, reason in ((Mode.DISABLED, "disabled"), (Mode.AUDIT, "path_traversal")):
+        snapshot = Snapshot(1, closed_table(dict.fromkeys(Endpoint, mode)))
+        assert snapshot.decide("imds", bytes(256), "GET", "/a/../b")[1] == reason
