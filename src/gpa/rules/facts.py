@@ -23,7 +23,13 @@ CUT_OUT: Final = "…"
 """What stands in a record for the value of a query parameter (docs/audit.md, "What is cut out")."""
 
 CUT_OFF: Final = "~"
-"""What stands in a record at the end of a target that is longer than what was kept."""
+"""What stands in a record at the end of a text that is longer than what was kept."""
+
+GROUPS_KEPT: Final = 32
+"""Groups in a record: of somebody with as many, others may have been left out."""
+
+DELETED: Final = " (deleted)"
+"""What /proc says behind the path of a program that was replaced while it runs."""
 
 
 class Answer(enum.StrEnum):

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gpa.errors import ConfigError, NotRootError, UsageError
-from gpa.rules.facts import CUT_OFF, NONE, UNKNOWN, Caller, Fact, known
-from gpa.rules.replay import DELETED, GROUPS_KEPT, PathsNamed
+from gpa.rules.facts import CUT_OFF, DELETED, GROUPS_KEPT, NONE, UNKNOWN, Caller, Fact, known
+from gpa.rules.replay import PathsNamed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

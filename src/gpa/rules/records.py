@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-CUT: Final = "~"
-"""Ends a word that did not fit into its record."""
-
-CUT_OUT: Final = "…"
-"""Stands in a record for a query's value that may have been a secret."""
-
 CHUNK: Final = 1 << 20
 """Bytes read at a time: large enough that the decoder, not the loop, takes the time."""
 

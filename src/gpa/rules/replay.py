@@ -14,8 +14,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gpa.errors import RequestFormError
-from gpa.rules.facts import NONE, UNKNOWN, Answer, Caller, Fact, Request, known
-from gpa.rules.records import CUT
+from gpa.rules.facts import (
+    CUT_OFF,
+    DELETED,
+    GROUPS_KEPT,
+    NONE,
+    UNKNOWN,
+    Answer,
+    Caller,
+    Fact,
+    Request,
+    known,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,12 +37,6 @@ if TYPE_CHECKING:
 
 MAX_KINDS: Final = 200_000
 """Kinds of requests that are kept, some 150 MB; of the others it is counted how many came."""
-
-GROUPS_KEPT: Final = 32
-"""Groups in a record: of somebody with as many, others may have been left out."""
-
-DELETED: Final = " (deleted)"
-"""What /proc says behind the path of a program that was replaced while it runs."""
 
 
 class Asker(NamedTuple):
@@ -66,7 +70,7 @@ class Asker(NamedTuple):
     def program(self) -> str | None:
         """The program's name, when that is known and whole."""
         exe = self.exe
-        return exe if isinstance(exe, str) and not exe.endswith(CUT) else None
+        return exe if isinstance(exe, str) and not exe.endswith(CUT_OFF) else None
 
 
 class Kind(NamedTuple):
