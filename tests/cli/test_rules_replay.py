@@ -268,3 +268,36 @@ def test_a_missing_file_is_a_clear_error(
         f"gpa: {none} cannot be read: No such file or directory\n",
     )
     assert gpa(capsys, "diff", none, none)[0] == 78
+
+
+def test_simulate_judges_by_the_assignments_that_hold_at_a_time(
+    write: Callable[[str, Any], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    timed = json.loads(json.dumps(RULES))
+    timed["rules"]["roleAssignments"][0]["notAfter"] = "2026-11-30T00:00:00Z"
+    candidate, always = write("a.json", timed), write("b.json", RULES)
+    words = ("simulate", "--log", LOG, "--exe", "/usr/bin/restic", "--rules")
+    _, out, _ = gpa(capsys, *words, candidate, "--at", "2026-11-29T23:59:59Z")
+    assert ("still allowed: 1 request\n" in out, "not in force" in out) == (True, False)
+    # The same moment as the end, written with an offset.
+    end = ("--at", "2026-11-30T01:00:00+01:00")
+    code, out, _ = gpa(capsys, *words, candidate, *end)
+    assert code == 1
+    assert out.startswith(
+        f"note: at 2026-11-30T00:00:00Z these of {candidate} do not hold, and are left out:\n"
+        "  role 'token-reader' of backup: no longer in force since 2026-11-30T00:00:00Z\n"
+        "newly refused: 12 requests\n"
+    )
+    code, out, _ = gpa(capsys, *words, always, "--against", candidate, *end, "--json")
+    shown = json.loads(out)
+    assert (code, shown["at"], shown["notInForce"]) == (0, "2026-11-30T00:00:00Z", [])
+    assert shown["counts"]["newly allowed"] == 1
+    assert shown["notInForceAgainst"] == [
+        {
+            "role": "token-reader",
+            "identities": ["backup"],
+            "why": "no longer in force since 2026-11-30T00:00:00Z",
+        }
+    ]
+    with pytest.raises(SystemExit):
+        gpa(capsys, *words, candidate, "--at", "2026-11-30T00:00:00")

@@ -7,17 +7,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gpa.errors import EXIT_NO, EXIT_OK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-    from gpa.endpoints import Endpoint
+    from gpa.rules.model import EffectiveRules
     from gpa.rules.records import Reading
-    from gpa.rules.replay import Log, Seen
-    from gpa.rules.simulate import Line, Simulation
+    from gpa.rules.replay import Log
+    from gpa.rules.simulate import Simulation
+    from gpa.rules.validity import Outside
 
 STYLES: Final = {
     "newly refused": "bold red",
@@ -33,28 +35,8 @@ EXPECTED: Final = {
 }
 """What is told instead of requests that somebody thought up."""
 
-REASONS: Final = {
-    "default_allow": "no privilege matches, and the default is to allow",
-    "default_deny": "no privilege matches, and the default is to deny",
-    "no_rules": "there are no rules for this endpoint",
-    "rules_broken": "the rules are broken",
-    "not_root": "this endpoint is for root only",
-    "ambiguous_query": "a parameter that a rule names is there twice, with different values",
-    "exempt": "telemetry of root is exempt from the rules",
-}
-"""For reasons that name no rule."""
-
 MAX_LINES: Final = 200
 """Lines printed of one change; the others are counted, and are in the JSON."""
-
-UNKNOWN_WORDS: Final = {
-    "userName": "the user's name",
-    "groupName": "the user's groups",
-    "exePath": "the program's path",
-    "processName": "the program's name",
-    "uid": "the user",
-    "target": "the rest of the target",
-}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -78,6 +60,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--strict", action="store_true", help="guess no program's path from other records"
+    )
+    parser.add_argument(
+        "--at",
+        type=_moment,
+        metavar="TIME",
+        help="with the assignments that hold then: 2026-11-25T10:00:00Z (default now)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
 
@@ -110,24 +98,44 @@ def _full_path(text: str) -> str:
     return text
 
 
+def _moment(text: str) -> datetime:
+    from datetime import UTC, datetime
+
+    try:
+        when = datetime.fromisoformat(text)
+        if when.tzinfo is not None:
+            return when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError("a time by RFC 3339 is needed, as 2026-11-25T10:00:00Z")
+
+
 def run(args: argparse.Namespace) -> int:
     """Judge, print, and tell by the exit code."""
+    from datetime import UTC, datetime
+
     from gpa.endpoints import Endpoint, Mode
+    from gpa.rules.extensions import moment_words
     from gpa.rules.in_force import read_rules_file
     from gpa.rules.judge import Judge
     from gpa.rules.records import Reading
     from gpa.rules.replay import Known, Log
     from gpa.rules.requests import read_requests
     from gpa.rules.simulate import simulate
+    from gpa.rules.simulated import document, not_in_force, outside_words
 
     # Expectations are what is told only where nothing else is compared with.
     expected = args.requests is not None and args.against is None
     endpoint = Endpoint(args.endpoint)
+    at = args.at or datetime.now(UTC).replace(microsecond=0)
     candidate = read_rules_file(args.rules).endpoints[endpoint]
-    against = None
+    effective, outside = _in_force(candidate.effective, at)
+    against: Judge | None = None
+    outside_against: tuple[Outside, ...] = ()
     if args.against is not None:
         other = read_rules_file(args.against).endpoints[endpoint]
-        against = Judge(endpoint, Mode.ENFORCE, other.effective)
+        in_force, outside_against = _in_force(other.effective, at)
+        against = Judge(endpoint, Mode.ENFORCE, in_force)
     log, reading = Log(endpoint, Known(args.exe, guess=not args.strict)), Reading()
     if args.requests is not None:
         for kind in read_requests(args.requests, endpoint):
@@ -136,20 +144,36 @@ def run(args: argparse.Namespace) -> int:
         log.read(reading.files(args.log), args.since, args.until)
     if args.machine:
         ask_machine(log)
-    simulation = simulate(log, candidate.effective, against)
+    simulation = simulate(log, effective, against)
     fine = simulation.as_expected if expected else not simulation.for_the_worse
     if args.json:
         import json
 
-        document = {"ok": fine} | _document(simulation, log, reading, endpoint)
-        sys.stdout.write(json.dumps(document) + "\n")
+        shown: dict[str, object] = {"ok": fine, "endpoint": endpoint.value, "at": moment_words(at)}
+        shown |= document(simulation, log, reading)
+        shown |= {
+            "notInForce": not_in_force(outside),
+            "notInForceAgainst": not_in_force(outside_against),
+        }
+        sys.stdout.write(json.dumps(shown) + "\n")
     else:
         if not candidate.default_told:
             say(f"note: {args.rules} has no defaultAccess, the host's would count: taken as deny")
+        for path, those in ((args.rules, outside), (args.against, outside_against)):
+            for line in outside_words(path, at, those):
+                say(line)
         _print(simulation, EXPECTED if expected else {})
         for note in notes(log, reading):
             say(note)
     return EXIT_OK if fine else EXIT_NO
+
+
+def _in_force(
+    rules: EffectiveRules | None, at: datetime
+) -> tuple[EffectiveRules | None, tuple[Outside, ...]]:
+    from gpa.rules.validity import split
+
+    return (None, ()) if rules is None else split(rules, at)
 
 
 def ask_machine(log: Log) -> None:
@@ -190,6 +214,7 @@ def notes(log: Log, reading: Reading) -> list[str]:
 def _print(simulation: Simulation, headings: Mapping[str, str]) -> None:
     from gpa.rules.phrases import count
     from gpa.rules.simulate import Change
+    from gpa.rules.simulated import words
 
     told = [change for change in Change if simulation.count(change)]
     for change in told:
@@ -197,7 +222,7 @@ def _print(simulation: Simulation, headings: Mapping[str, str]) -> None:
         say(f"{heading}: {count(simulation.count(change), 'request')}", STYLES.get(change, ""))
         lines = [(line, seen) for line, seen in simulation.lines.items() if line.change is change]
         for line, seen in lines[:MAX_LINES]:
-            for text in _words(line, seen):
+            for text in words(line, seen):
                 say(f"  {text}")
         if len(lines) > MAX_LINES:
             say(f"  and {count(len(lines) - MAX_LINES, 'more kind')}: see --json")
@@ -205,37 +230,6 @@ def _print(simulation: Simulation, headings: Mapping[str, str]) -> None:
         say("no request to judge")
     if simulation.unread:
         say(f"refused for their form, whatever the rules: {count(simulation.unread, 'request')}")
-
-
-def _words(line: Line, seen: Seen) -> list[str]:
-    from gpa.rules import phrases
-    from gpa.rules.simulate import Change
-
-    who = line.user or ("nobody known" if line.uid is None else f"uid {line.uid}")
-    who += f" running {line.program}" if line.program else ""
-    target = phrases.path(line.path)
-    if line.query:
-        target += "?" + "&".join(f"{n}={'…' if v is None else v}" for n, v in line.query)
-    when = f", {phrases.span(seen.first, seen.last)}" if seen.first else ""
-    head = f"{seen.count:>7,} x {who}: {line.method} {target}{when}"
-    why = ""
-    if line.change is Change.DEPENDS:
-        why = "on " + ", ".join(_unknown(one) for one in line.unknown) + ", not in the record"
-    elif line.identity is not None:
-        why = f"by privilege {line.privilege!r}, role {line.role!r}, identity {line.identity!r}"
-    elif line.privilege is not None:
-        why = f"privilege {line.privilege!r} is not granted to this caller"
-    else:
-        why = REASONS.get(line.reason or "", line.reason or "")
-    if line.audited and line.change is Change.NEWLY_REFUSED:
-        why += "; audit mode let it through"
-    return [head, f"          {why}"]
-
-
-def _unknown(one: str) -> str:
-    if one.startswith("query "):
-        return f"the value of {one.removeprefix('query ')!r}"
-    return UNKNOWN_WORDS.get(one, one)
 
 
 def say(line: str, style: str = "") -> None:
@@ -250,44 +244,3 @@ def say(line: str, style: str = "") -> None:
         Console(highlight=False, soft_wrap=True).print(Text(text, style=style))
     else:
         sys.stdout.write(text + "\n")
-
-
-def _document(
-    simulation: Simulation, log: Log, reading: Reading, endpoint: Endpoint
-) -> dict[str, Any]:
-    """docs/rules-tools.md says what its members mean."""
-    from gpa.rules import phrases
-    from gpa.rules.simulate import Change
-
-    def lines(change: Change) -> list[dict[str, Any]]:
-        return [
-            {
-                "uid": line.uid,
-                "user": line.user or None,
-                "program": line.program or None,
-                "method": line.method,
-                "path": phrases.path(line.path),
-                "query": [list(pair) for pair in line.query],
-                "privilege": line.privilege,
-                "role": line.role,
-                "identity": line.identity,
-                "reason": line.reason,
-                "unknown": list(line.unknown),
-                "audited": line.audited,
-                "count": seen.count,
-                "first": seen.first or None,
-                "last": seen.last or None,
-            }
-            for line, seen in simulation.lines.items()
-            if line.change is change
-        ]
-
-    return {
-        "endpoint": endpoint.value,
-        "changes": {str(change): lines(change) for change in Change},
-        "counts": {str(change): simulation.count(change) for change in Change},
-        "unjudged": log.unjudged + simulation.unread,
-        "leftOut": log.forgotten,
-        "unreadable": reading.unreadable + reading.torn,
-        "guessed": dict(sorted(log.known.guessed.items())),
-    }
