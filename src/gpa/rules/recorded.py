@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gpa.errors import ConfigError, NotRootError, UsageError
 from gpa.rules.facts import CUT_OFF, DELETED, GROUPS_KEPT, NONE, UNKNOWN, Caller, Fact, known
+from gpa.rules.placed import placed
 from gpa.rules.replay import PathsNamed
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def caller_of(record: Recorded) -> Caller:
     elif in_full and user is None:
         in_groups = NONE
     paths, program = _program(record)
-    units, containers = _place(record)
+    units, containers = placed(record.text("unit"), record.text("slice"), record.text("container"))
     return Caller(
         uid,
         uid if euid is None else euid,
@@ -162,15 +163,3 @@ def _program(record: Recorded) -> tuple[Fact, Fact]:
     if path is None or path.rpartition("/")[2] != name:
         return PathsNamed(frozenset((name,))), known(name)
     return known(path), known(name)
-
-
-def _place(record: Recorded) -> tuple[Fact, Fact]:
-    """Unit and container; both are known where the record has any word of the cgroup."""
-    unit, inside = record.text("unit"), record.text("slice")
-    container = record.text("container")
-    if unit is None and inside is None and container is None:
-        return UNKNOWN, UNKNOWN  # it may have been gone when the record was written
-    containers = NONE if container is None else known(container)
-    if container is not None and unit is not None and container not in unit:
-        containers = UNKNOWN  # whoever has a unit for himself names what is below it as he likes
-    return NONE if unit is None else known(unit), containers

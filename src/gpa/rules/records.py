@@ -68,6 +68,7 @@ class Record(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     groups: tuple[str, ...] | None = None
     path: str | None = None
     unit: str | None = None
+    slice: str | None = None
     container: str | None = None
 
     @property

@@ -26,6 +26,7 @@ from gpa.rules.facts import (
     Request,
     known,
 )
+from gpa.rules.placed import placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +46,7 @@ class Asker(NamedTuple):
     Attributes:
         exe: name of the program; None where the kernel could not tell.
         path: all of its path; None where it does not end in that name, too.
+        unit, container: as a judge takes them; unknown in a record in short.
     """
 
     uid: int | None
@@ -54,6 +56,8 @@ class Asker(NamedTuple):
     exe: str | msgspec.UnsetType | None
     path: str | None
     in_full: bool
+    unit: Fact = UNKNOWN
+    container: Fact = UNKNOWN
 
     @staticmethod
     def of(record: Record) -> Asker:
@@ -64,7 +68,9 @@ class Asker(NamedTuple):
         # A mount of the caller's own can lead any path to his program; the name is the kernel's.
         if path is not None and path.rpartition("/")[2] != record.exe:
             path = None
-        return Asker(record.uid, euid, record.user, record.groups, record.exe, path, in_full)
+        where = placed(record.unit, record.slice, record.container)
+        who = (record.uid, euid, record.user, record.groups)
+        return Asker(*who, record.exe, path, in_full, *where)
 
     @property
     def program(self) -> str | None:
@@ -188,6 +194,8 @@ class Known:
             exe_paths=paths,
             process_names=names,
             one_user=asker.uid is None,
+            units=asker.unit,
+            containers=asker.container,
         )
 
     def _groups_of(self, asker: Asker) -> Fact:
