@@ -220,8 +220,14 @@ def test_this_machine_may_be_asked_for_names(
     log = tmp_path / "audit.jsonl"
     line = next(line for line in LOG.read_text().splitlines() if '"uid":0' in line)
     log.write_text(line + "\n")
-    code, _, err = gpa(capsys, "learn", "--log", log)
-    assert (code, "left out: 1 request, uid 0 has no name in the log" in err) == (1, True)
+    code, out, err = gpa(capsys, "learn", "--log", log)
+    assert json.loads(out)["rules"]["identities"][0]["uid"] == 0
+    assert (code, "; the name of uid 0 is not known" in err) == (0, True)
+    told = "gpa: --host needs --id: rules of the host have one\n"
+    assert gpa(capsys, "learn", "--log", log, "--host") == (2, "", told)
+    code, _, err = gpa(capsys, "learn", "--log", log, "--host", "--id", "x")
+    assert code == 1
+    assert "left out: 1 request, uid 0 has no name in the log (--machine)" in err
     code, out, _ = gpa(capsys, "learn", "--log", log, "--machine")
     assert code == 0
     assert json.loads(out)["rules"]["identities"][0]["userName"] == "root"
@@ -249,6 +255,7 @@ def test_foreign_text_cannot_speak_to_the_terminal(
         ("learn",),
         ("learn", "--log", "x", "--depth", "0"),
         ("learn", "--log", "x", "--exe", "curl"),
+        ("learn", "--log", "x", "--any-method=GET"),
         ("diff", "x"),
     ],
 )

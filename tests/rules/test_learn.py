@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from gpa.cli.rules.learn import readable
 from gpa.endpoints import Endpoint, Mode
-from gpa.rules.facts import Caller, Request, known
+from gpa.rules.facts import NONE, Caller, Request, known
 from gpa.rules.in_force import read_rules_file
 from gpa.rules.judge import ALLOW, Judge
 from gpa.rules.learn import SELECTING, Learnt, learn
-from gpa.rules.model import EffectiveRules
+from gpa.rules.learnt import EVIDENCE
+from gpa.rules.model import METHODS, EffectiveRules
 from gpa.rules.naming import slug
 from gpa.rules.records import Reading, Record
 from gpa.rules.replay import Known, Log, request_of
@@ -26,6 +27,7 @@ from gpa.rules.validate import read_local_rules
 VECTOR = Path(__file__).parents[1] / "vectors/audit/audit.jsonl"
 TOKEN = "/metadata/identity/oauth2/token"
 VAULT = "https://vault.azure.net"
+ANY_TOKEN = {"name": "token", "path": TOKEN, "methods": ["GET"]}
 
 DEFAULTS: dict[str, Any] = {
     "time": "2026-11-25T10:00:00.000Z",
@@ -73,12 +75,12 @@ def test_a_request_becomes_one_rule_with_its_evidence() -> None:
         "id": "site-8",
         "defaultAccess": "deny",
         "rules": {
-            "privileges": [{"name": "instance", "path": "/metadata/instance"}],
+            "privileges": [{"name": "instance", "path": "/metadata/instance", "methods": ["GET"]}],
             "roles": [{"name": "instance-reader", "privileges": ["instance"]}],
             "identities": [{"name": "alice-curl", "userName": "alice", "exePath": "/usr/bin/curl"}],
             "roleAssignments": [{"role": "instance-reader", "identities": ["alice-curl"]}],
         },
-        "evidence": {
+        "//evidence": {
             "instance-reader": [
                 "alice-curl, instance: 2 x GET, 2026-11-25T10:00:00.000Z to"
                 " 2026-11-25T11:00:00.000Z, in web.service"
@@ -113,16 +115,17 @@ def test_a_parameter_that_selects_is_asked_for_and_how_it_is_given_is_not() -> N
         "name": "token-vault.azure.net",
         "path": TOKEN,
         "queryParameters": {"resource": VAULT},
+        "methods": ["GET"],
     }
     (privilege,) = lists(learn(log_of(record(target=target)), widen_query=True))["privileges"]
-    assert privilege == {"name": "token", "path": TOKEN}
+    assert privilege == ANY_TOKEN
 
 
 @pytest.mark.parametrize("target", [f"{TOKEN}?resource=…", f"{TOKEN}?resource=", f"{TOKEN}?x=…~"])
 def test_a_value_that_cannot_be_asked_for_is_told(target: str) -> None:
     learnt = learn(log_of(record(target=target)))
-    assert lists(learnt)["privileges"] == [{"name": "token", "path": TOKEN}]
-    told = str(learnt.document["evidence"])
+    assert lists(learnt)["privileges"] == [ANY_TOKEN]
+    told = str(learnt.document[EVIDENCE])
     assert "; whatever the " in told
     assert "resource" in told.partition("; whatever the ")[2]
 
@@ -130,29 +133,34 @@ def test_a_value_that_cannot_be_asked_for_is_told(target: str) -> None:
 def test_what_was_asked_with_and_without_a_value_is_one_privilege_that_says_so() -> None:
     log = log_of(record(target=TOKEN), record(target=f"{TOKEN}?resource={VAULT}"))
     learnt = learn(log)
-    assert lists(learnt)["privileges"] == [{"name": "token", "path": TOKEN}]
-    assert "2 x GET" in str(learnt.document["evidence"])
-    assert "whatever the resource" in str(learnt.document["evidence"])
+    assert lists(learnt)["privileges"] == [ANY_TOKEN]
+    assert "2 x GET" in str(learnt.document[EVIDENCE])
+    assert "whatever the resource" in str(learnt.document[EVIDENCE])
 
 
 def test_a_parameter_that_somebody_sends_twice_is_asked_for_by_no_rule() -> None:
     """Named, it would make his request ambiguous."""
     twice = record(target=f"{TOKEN}?resource=a&resource=b")
     log = log_of(twice, record(target=f"{TOKEN}?resource={VAULT}"))
-    assert lists(learn(log))["privileges"] == [{"name": "token", "path": TOKEN}]
+    assert lists(learn(log))["privileges"] == [ANY_TOKEN]
 
 
 def test_every_path_is_never_granted() -> None:
     learnt = learn(log_of(record(target="/")))
     assert (learnt.requests, list(learnt.left_out)) == (0, ["the path / covers every path"])
     (privilege,) = lists(learn(log_of(record(target="/?comp=versions"))))["privileges"]
-    assert privilege == {"name": "versions", "path": "/", "queryParameters": {"comp": "versions"}}
+    assert privilege == {
+        "name": "versions",
+        "path": "/",
+        "queryParameters": {"comp": "versions"},
+        "methods": ["GET"],
+    }
 
 
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"uid": 4321}, "uid 4321 has no name in the log"),
+        ({"uid": None}, "who asked is not known"),
         ({"euid": 0}, "real and effective user differ"),
         ({"exe": None}, "the program's path is not known"),
         ({"exe": "cu~"}, "the program's path is not known"),
@@ -262,7 +270,7 @@ def records(draw: st.DrawFn) -> Record:
     uid = draw(st.sampled_from([*USERS, 4321]))
     program = draw(st.sampled_from(PROGRAMS))
     more: dict[str, Any] = {"uid": uid, "exe": program.rpartition("/")[2]}
-    more["target"] = draw(targets())
+    more |= {"target": draw(targets()), "method": draw(st.sampled_from(["GET", "HEAD", "PUT"]))}
     more["decision"] = draw(st.sampled_from(["allow", "audit-allow", "deny"]))
     if more["decision"] != "allow":
         more |= {"euid": uid, "gid": uid, "user": USERS.get(uid), "path": program}
@@ -285,10 +293,18 @@ def allows(judge: Judge, caller: Caller, request: Request) -> bool:
 
 @given(
     st.lists(records(), min_size=1, max_size=8),
-    st.lists(st.tuples(targets(), st.sampled_from([*USERS.values(), "eve"])), max_size=8),
+    st.lists(
+        st.tuples(
+            st.sampled_from(METHODS),
+            targets(),
+            # A number that has a name is nobody's by itself.
+            st.sampled_from([*((5, name) for name in USERS.values()), (5, "eve"), (4321, None)]),
+        ),
+        max_size=8,
+    ),
 )
 def test_what_was_seen_is_allowed_and_nothing_else(
-    seen: list[Record], tried: list[tuple[str, str]]
+    seen: list[Record], tried: list[tuple[str, str, tuple[int, str | None]]]
 ) -> None:
     log = log_of(*seen)
     log.known.name(1001, "bob")
@@ -301,8 +317,7 @@ def test_what_was_seen_is_allowed_and_nothing_else(
     granted = []
     for kind in through:
         request = request_of(Endpoint.IMDS, kind)
-        users = log.known.users(kind.asker).values
-        if request is None or not users or not (request.segments or request.query):
+        if request is None or not (request.segments or request.query):
             continue
         caller = log.known.caller(kind.asker)
         if request.segments:
@@ -311,16 +326,26 @@ def test_what_was_seen_is_allowed_and_nothing_else(
             if not any(value is None for _, value in request.query):
                 assert allows(judge, caller, request)
         granted.append((caller, request))
-    for target, user in tried:
-        request = Request.read(Endpoint.IMDS, "GET", target.replace("…", "y"))
+    # Beside what chance finds, everything that was seen with every method.
+    tries = list(tried)
+    for kind in through:
+        uid = kind.asker.uid
+        assert uid is not None
+        who_asked = (5, USERS[uid]) if uid in USERS else (uid, None)
+        if request_of(Endpoint.IMDS, kind) is not None:
+            tries += [(method, kind.target, who_asked) for method in METHODS]
+    for method, target, (uid, user) in tries:
+        request = Request.read(Endpoint.IMDS, method, target.replace("…", "y"))
+        users = NONE if user is None else known(user)
         for program in PROGRAMS:
             name = program.rpartition("/")[2]
             caller = Caller(
-                5, 5, users=known(user), exe_paths=known(program), process_names=known(name)
+                uid, uid, users=users, exe_paths=known(program), process_names=known(name)
             )
             if allows(judge, caller, request):
                 assert any(
-                    user in who.users.values
+                    (who.uid == uid if user is None else user in who.users.values)
+                    and what.method == method
                     and name in who.process_names.values
                     and who.exe_paths.has(program) != "no"
                     and request.segments[: len(what.segments)] == what.segments

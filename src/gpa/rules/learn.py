@@ -3,29 +3,35 @@
 Learnt is what went on to the host, in audit mode too: those are the rules with which enforce mode
 breaks nothing that ran. Nothing is granted beyond what was seen, as far as the language can say it:
 
-- a caller is a user and a program, by full path where it is known, else by name;
-- what is asked for is a path, and those parameters that select what is given (`SELECTING`) with the
-  value that was seen. How it is given (`api-version`, `format`) is not told apart;
+- a caller is a user, by number where he has no name, and a program, by full path where it is
+  known, else by name;
+- what is asked for is a path with the methods that were seen, and those parameters that select what
+  is given (`SELECTING`), with the value that was seen. How it is given (`api-version`, `format`) is
+  not told apart;
 - a privilege holds beneath its path, too. Where that, or a parameter that cannot be told, grants
   more than was seen, the evidence says so.
+
+The host's own rules know neither methods nor numbers of users: those that are made for it are
+wider, and the evidence says so.
 
 What cannot be expressed narrowly is left out and told, with what would have to be asked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from gpa._native import canonical_rule
-from gpa.rules import phrases
-from gpa.rules.naming import Names, identity_name, privilege_name, role_name
+from gpa.rules.grants import Evidence, What, Who, smallest
+from gpa.rules.learnt import document
+from gpa.rules.model import METHODS
 from gpa.rules.replay import Seen, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gpa.rules.effect import Pairs, Path
+    from gpa.rules.effect import Path
     from gpa.rules.facts import Request
     from gpa.rules.replay import Asker, Kind, Log
 
@@ -37,47 +43,6 @@ PEOPLE: Final = 1000
 
 BY: Final = ("user+exe", "user", "exe")
 """What an identity may be made of."""
-
-
-class Who(NamedTuple):
-    """An identity to be: what it will ask for; None for no such selector.
-
-    Attributes:
-        service: root or a service of the system, kept apart from people.
-    """
-
-    service: bool
-    user: str | None
-    exe: str | None
-    process: str | None
-
-
-class What(NamedTuple):
-    """A privilege to be, in canonical form."""
-
-    path: Path
-    query: Pairs
-
-
-@dataclass(slots=True)
-class Evidence:
-    """What was seen of one caller at one privilege.
-
-    Attributes:
-        seen: how often and when.
-        methods: with which.
-        unsure: parameters that select, and yet are not asked for.
-    """
-
-    seen: Seen = field(default_factory=Seen)
-    methods: set[str] = field(default_factory=set)
-    unsure: set[str] = field(default_factory=set)
-
-    def join(self, other: Evidence) -> None:
-        """All of another."""
-        self.seen.join(other.seen)
-        self.methods |= other.methods
-        self.unsure |= other.unsure
 
 
 @dataclass(slots=True)
@@ -103,6 +68,8 @@ def learn(
     widen_query: bool = False,
     depth: int | None = None,
     include_refused: bool = False,
+    any_method: bool = False,
+    host: bool = False,
 ) -> Learnt:
     """Make rules of a log.
 
@@ -113,25 +80,40 @@ def learn(
         widen_query: ask for no parameter.
         depth: grant the first so many segments of a path, and all beneath.
         include_refused: learn from what was refused, too.
+        any_method: ask for no method.
+        host: say only what the host's rules can say.
     """
-    gathered = _Gathering(log, by, widen_query=widen_query, depth=depth)
+    gathered = _Gathering(
+        log, by, widen_query=widen_query, depth=depth, any_method=any_method or host, host=host
+    )
     for kind, seen in log.kinds.items():
         if kind.through or include_refused:
             gathered.add(kind, seen)
-    grants = {who: _smallest(found) for who, found in gathered.grants.items()}
-    document = _document(grants, gathered.spelling, rules_id)
+    grants = {who: smallest(found) for who, found in gathered.grants.items()}
+    rules = document(grants, gathered.spelling, rules_id, host=host)
     total = sum(e.seen.count for found in grants.values() for e in found.values())
-    return Learnt(document, total, gathered.left_out)
+    return Learnt(rules, total, gathered.left_out)
 
 
 class _Gathering:
-    def __init__(self, log: Log, by: str, *, widen_query: bool, depth: int | None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        by: str,
+        *,
+        widen_query: bool,
+        depth: int | None,
+        any_method: bool,
+        host: bool,
+    ) -> None:
         self.grants: dict[Who, dict[What, Evidence]] = {}
         self.spelling: dict[Path, str] = {}
         self.left_out: dict[str, Seen] = {}
         self._log = log
         self._by = by
         self._depth = depth
+        self._any_method = any_method
+        self._host = host
         wanted = frozenset() if widen_query else SELECTING
         self._twice = wanted & self._ambiguous()
         self._selecting = wanted - self._twice
@@ -157,6 +139,8 @@ class _Gathering:
         request = request_of(self._log.endpoint, kind)
         if request is None:
             return self._leave("its form is refused, whatever the rules", seen)
+        if kind.method not in METHODS:
+            return self._leave("no request with its method comes through", seen)
         who = self._who(kind.asker)
         if isinstance(who, str):
             return self._leave(who, seen)
@@ -169,7 +153,8 @@ class _Gathering:
             unsure |= self._selecting - known.keys()
         # A rule asks for a value, and cannot ask that there be none.
         query = {name: value for name, value in known.items() if _can_be_asked(value)}
-        what = What(request.segments[: self._depth], frozenset(query.items()))
+        methods = frozenset[str]() if self._any_method else frozenset((kind.method,))
+        what = What(request.segments[: self._depth], frozenset(query.items()), methods)
         if not (what.path or what.query):
             return self._leave("the path / covers every path", seen)
         spelling = _spelling(kind, request, len(what.path))
@@ -185,20 +170,23 @@ class _Gathering:
         """Whom a rule would mean; or why there can be none."""
         if asker.uid is None:
             return "who asked is not known"
-        user = exe = process = None
+        user = uid = exe = process = None
         if "user" in self._by:
             if asker.uid != asker.euid:
                 return "real and effective user differ, so that no rule on users holds"
             names = sorted(self._log.known.users(asker).values)
-            if not names:
-                return f"uid {asker.uid} has no name in the log (--machine, --users)"
-            user = names[0]
+            if names:
+                user = names[0]
+            elif self._host:
+                return f"uid {asker.uid} has no name in the log (--machine), and the host needs one"
+            else:
+                uid = asker.uid
         if "exe" in self._by:
             exe = self._log.known.path(asker)
             process = None if exe else asker.program
-            if exe is None and (process is None or user is None):
+            if exe is None and (process is None or (user is None and uid is None)):
                 return "the program's path is not known (--exe, or --by user for all programs)"
-        return Who(user is not None and asker.uid < PEOPLE, user, exe, process)
+        return Who("user" in self._by and asker.uid < PEOPLE, user, uid, exe, process)
 
 
 def _can_be_asked(value: str) -> bool:
@@ -214,100 +202,3 @@ def _spelling(kind: Kind, request: Request, depth: int) -> str:
     else:
         segments = [segment.replace("%", "%25") for segment in request.segments]
     return "/" + "/".join(segments[:depth])
-
-
-def _smallest(found: dict[What, Evidence]) -> dict[What, Evidence]:
-    """Without privileges that another one of the same caller covers; that gets their evidence."""
-    kept: dict[What, Evidence] = {}
-    for what in sorted(found, key=lambda one: (len(one.path), len(one.query), one.path)):
-        above = next(
-            (
-                one
-                for one in kept
-                if what.path[: len(one.path)] == one.path and one.query <= what.query
-            ),
-            None,
-        )
-        if above is None:
-            kept[what] = found[what]
-        else:
-            kept[above].join(found[what])
-            if above.path == what.path:  # asked for with a value, and without
-                kept[above].unsure |= {name for name, _ in what.query - above.query}
-    return kept
-
-
-def _document(
-    grants: Mapping[Who, Mapping[What, Evidence]],
-    spelling: Mapping[Path, str],
-    rules_id: str | None,
-) -> dict[str, object]:
-    """A local file: privileges by path, a role for each set of them that somebody has."""
-    callers = sorted(
-        grants,
-        key=lambda who: (not who.service, who.user or "", who.exe or "", who.process or ""),
-    )
-    whats = sorted({what for found in grants.values() for what in found}, key=_order)
-    taken = Names()
-    privileges = {what: taken.new("privilege", privilege_name(what, whats)) for what in whats}
-    identities = {who: taken.new("identity", identity_name(who)) for who in callers}
-    roles: dict[tuple[bool, frozenset[What]], list[Who]] = {}
-    for who in callers:
-        roles.setdefault((who.service, frozenset(grants[who])), []).append(who)
-    role_list, assignments, evidence = [], [], {}
-    for (_, has), members in roles.items():
-        granted = sorted(has, key=_order)
-        methods = {m for who in members for what in granted for m in grants[who][what].methods}
-        called = role_name(
-            [privileges[w] for w in granted], [identities[w] for w in members], methods
-        )
-        role = taken.new("role", called)
-        role_list.append({"name": role, "privileges": [privileges[what] for what in granted]})
-        assignments.append({"role": role, "identities": [identities[who] for who in members]})
-        evidence[role] = [
-            f"{identities[who]}, {privileges[what]}: {_told(who, grants[who][what])}"
-            for who in members
-            for what in granted
-        ]
-    document: dict[str, object] = {} if rules_id is None else {"id": rules_id}
-    document["defaultAccess"] = "deny"
-    document["rules"] = {
-        "privileges": [_privilege(privileges[what], what, spelling) for what in whats],
-        "roles": role_list,
-        "identities": [_identity(identities[who], who) for who in callers],
-        "roleAssignments": assignments,
-    }
-    document["evidence"] = evidence
-    return document
-
-
-def _order(what: What) -> tuple[Path, list[tuple[str, str]]]:
-    return what.path, sorted(what.query)
-
-
-def _privilege(name: str, what: What, spelling: Mapping[Path, str]) -> dict[str, object]:
-    shown: dict[str, object] = {"name": name, "path": spelling[what.path]}
-    if what.query:
-        shown["queryParameters"] = {
-            key.replace("%", "%25"): value.replace("%", "%25") for key, value in sorted(what.query)
-        }
-    return shown
-
-
-def _identity(name: str, who: Who) -> dict[str, str]:
-    selectors = {"userName": who.user, "exePath": who.exe, "processName": who.process}
-    return {"name": name} | {key: value for key, value in selectors.items() if value is not None}
-
-
-def _told(who: Who, evidence: Evidence) -> str:
-    """What was seen, and what is granted beyond it."""
-    seen = evidence.seen
-    words = f"{seen.count:,} x {'/'.join(sorted(evidence.methods))}"
-    words += f", {phrases.span(seen.first, seen.last)}" if seen.first else ""
-    words += f", in {seen.unit}" if seen.unit else ""
-    if evidence.unsure:
-        names = ", ".join(sorted(evidence.unsure))
-        words += f"; whatever the {names}: it was not always there, there twice, or is not known"
-    if who.process is not None:
-        words += f"; the path of {who.process} is not known: any program called so"
-    return words

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from gpa.rules.learn import What, Who
+    from gpa.rules.grants import What, Who
 
 LONGEST: Final = 60
 """Characters; a record shows 32 of a name in short, 128 in full."""
@@ -38,12 +38,14 @@ def slug(text: str) -> str:
 
 
 def privilege_name(what: What, others: Iterable[What]) -> str:
-    """As many segments from the end of the path as tell it from the others, and the values."""
+    """As many segments from the end of the path as tell it from the others, the values, and the
+    methods where more than GET is meant."""
     paths = {one.path for one in others} - {what.path}
     depth = 1
     while depth < len(what.path) and any(path[-depth:] == what.path[-depth:] for path in paths):
         depth += 1
     words = [*what.path[-depth:], *(_short(value) for _, value in sorted(what.query))]
+    words += sorted(what.methods) if what.methods != {"GET"} else ()
     return slug("-".join(words)) or "everything"
 
 
@@ -56,15 +58,14 @@ def _short(value: str) -> str:
 def identity_name(who: Who) -> str:
     """User and program, once where they are called alike."""
     program = (who.exe or who.process or "").rpartition("/")[2]
-    words = [slug(word) for word in (who.user or "", program) if word]
+    user = who.user or ("" if who.uid is None else f"uid-{who.uid}")
+    words = [slug(word) for word in (user, program) if word]
     return "-".join(dict.fromkeys(word for word in words if word)) or "caller"
 
 
-def role_name(
-    privileges: Sequence[str], identities: Sequence[str], methods: Collection[str]
-) -> str:
+def role_name(privileges: Sequence[str], identities: Sequence[str], *, reads: bool) -> str:
     """After what it gives, or where that is much, after who has it."""
-    ending = "reader" if READING.issuperset(methods) else "user"
+    ending = "reader" if reads else "user"
     if len(privileges) <= 2:
         return f"{'-and-'.join(privileges)}-{ending}"
     return f"{identities[0]}-role"

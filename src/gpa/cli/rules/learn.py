@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpa.cli.rules.simulate import add_sources
-from gpa.errors import EXIT_NO, EXIT_OK
+from gpa.errors import EXIT_NO, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from gpa.rules.learn import Learnt
@@ -45,11 +45,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--any-query", action="store_true", help="grant a path whatever its query asks for"
     )
+    parser.add_argument("--any-method", action="store_true", help="grant a path with every method")
     parser.add_argument(
         "--depth", type=_depth, metavar="N", help="grant the first N segments of a path"
     )
     parser.add_argument(
         "--include-refused", action="store_true", help="learn from what was refused, too"
+    )
+    parser.add_argument(
+        "--host",
+        action="store_true",
+        help="say only what the host's own rules can: any method, and no user by number",
     )
     parser.add_argument("--json", action="store_true", help="rules and report in one JSON object")
 
@@ -67,8 +73,10 @@ def run(args: argparse.Namespace) -> int:
     from gpa.rules.learn import learn
     from gpa.rules.records import Reading
     from gpa.rules.replay import Known, Log
-    from gpa.rules.validate import read_local_rules
+    from gpa.rules.validate import read_host_item, read_local_rules
 
+    if args.host and not args.id:
+        raise UsageError("--host needs --id: rules of the host have one")
     log, reading = Log(Endpoint(args.endpoint), Known(args.exe)), Reading()
     log.read(reading.files(args.log), args.since, args.until)
     if args.machine:
@@ -80,9 +88,12 @@ def run(args: argparse.Namespace) -> int:
         widen_query=args.any_query,
         depth=args.depth,
         include_refused=args.include_refused,
+        any_method=args.any_method,
+        host=args.host,
     )
     if learnt.requests:
-        read_local_rules(learnt.document)
+        read = read_host_item if args.host else read_local_rules
+        read(learnt.document)
     if args.json:
         sys.stdout.write(json.dumps(_document(learnt, log, reading)) + "\n")
     else:
@@ -111,6 +122,7 @@ def readable(document: dict[str, Any]) -> str:
 
 
 def _report(learnt: Learnt) -> list[str]:
+    from gpa.rules.learnt import EVIDENCE
     from gpa.rules.local import MAX_BYTES
     from gpa.rules.phrases import count
 
@@ -125,7 +137,7 @@ def _report(learnt: Learnt) -> list[str]:
         if len(readable(learnt.document).encode()) > MAX_BYTES:
             lines.append(
                 f"note: the agent takes no local file beyond {MAX_BYTES >> 20} MiB: leave out"
-                " `evidence`, or grant more at once (--depth, --any-query, --by user)"
+                f" `{EVIDENCE}`, or grant more at once (--depth, --any-query, --by user)"
             )
     lines += [
         f"left out: {count(seen.count, 'request')}, {why}"
@@ -135,7 +147,9 @@ def _report(learnt: Learnt) -> list[str]:
 
 
 def _evidence(learnt: Learnt) -> list[str]:
-    evidence: Any = learnt.document["evidence"]
+    from gpa.rules.learnt import EVIDENCE
+
+    evidence: Any = learnt.document[EVIDENCE]
     return [f"{role}: {line}" for role, lines in evidence.items() for line in lines]
 
 
