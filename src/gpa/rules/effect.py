@@ -19,6 +19,7 @@ from gpa._native import canonical_rule
 from gpa.errors import RequestFormError, RulesError
 from gpa.rules.extensions import moment_words
 from gpa.rules.model import METHODS
+from gpa.rules.windows import NOT_AFTER, NOT_BEFORE, is_timed, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,8 +37,6 @@ Who = frozenset[tuple[str, str]]
 """Selectors and what each wants; `NOT_BEFORE` and `NOT_AFTER` with a time."""
 
 METHOD: Final = ""
-NOT_BEFORE: Final = "notBefore"
-NOT_AFTER: Final = "notAfter"
 CGROUP: Final = "cgroup"
 
 EVERYBODY: Final[Who] = frozenset()
@@ -88,6 +87,7 @@ class Universe:
         self._list: list[Who] = []
         self._below: dict[int, int] = {}
         self._specials: list[int] = []
+        self._timed = 0
 
     def bit(self, who: Who) -> int:
         """The bit of one, new or known."""
@@ -95,6 +95,7 @@ class Universe:
         if found is None:
             found = self._bits[who] = 1 << len(self._list)
             self._list.append(who)
+            self._timed |= found if is_timed(who) else 0
             self._specials.clear()
             self._below.clear()
         return found
@@ -107,7 +108,10 @@ class Universe:
             mask ^= lowest
 
     def covered(self, mask: int) -> int:
-        """All that are as special as one of the set, or more: who is granted with these."""
+        """All that are as special as one of the set, or more: who is granted with these.
+
+        Times that follow one another without a gap count as one.
+        """
         found = self._below.get(mask)
         if found is None:
             specials = self._more_special()
@@ -116,7 +120,20 @@ class Universe:
                 lowest = rest & -rest
                 found |= specials[lowest.bit_length() - 1]
                 rest ^= lowest
+            for general in joined(self.members(mask & self._timed)):
+                found |= self._special_to(general)
             self._below[mask] = found
+        return found
+
+    def _special_to(self, general: Who) -> int:
+        """All that have what this one asks for, whether it is known itself or not."""
+        found = 0
+        exact = frozenset(pair for pair in general if pair[0] not in _GRADED)
+        for place, who in enumerate(self._list):
+            if exact <= who and all(
+                any(implies(has, wanted) for has in who) for wanted in general - exact
+            ):
+                found |= 1 << place
         return found
 
     def most_general(self, mask: int) -> int:
