@@ -38,12 +38,16 @@ def test_one_user_where_no_other_is_told() -> None:
     assert caller_of(Recorded({"uid": 4000, "exe": "curl"}, Path("audit.jsonl"))).euid == 4000
 
 
+CONTAINER = "0f2a6c1b" * 8
+SCOPE = f"docker-{CONTAINER}.scope"
+
+
 @pytest.mark.parametrize(
     ("members", "unit", "container"),
     [
         ({}, UNKNOWN, UNKNOWN),
         ({"unit": "a.service", "slice": "system.slice"}, known("a.service"), NONE),
-        ({"unit": "docker-c0.scope", "container": "c0"}, known("docker-c0.scope"), known("c0")),
+        ({"unit": SCOPE, "container": CONTAINER}, known(SCOPE), known(CONTAINER)),
         ({"container": "c0"}, NONE, known("c0")),
         # In a unit of a user's own, who may call a cgroup whatever he likes.
         (
