@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from gpa.cli.rules.simulate import ask_machine, notes
     from gpa.endpoints import Endpoint
     from gpa.rules.learn import learn
+    from gpa.rules.progress import Progress
     from gpa.rules.records import Reading
     from gpa.rules.replay import Known, Log
     from gpa.rules.validate import read_host_item, read_local_rules
@@ -78,9 +79,11 @@ def run(args: argparse.Namespace) -> int:
     if args.host and not args.id:
         raise UsageError("--host needs --id: rules of the host have one")
     log, reading = Log(Endpoint(args.endpoint), Known(args.exe)), Reading()
-    log.read(reading.files(args.log), args.since, args.until)
+    progress = Progress()
+    log.read(progress.over(reading.files(args.log), "records read"), args.since, args.until)
     if args.machine:
         ask_machine(log)
+    progress.judging(len(log.kinds))
     learnt = learn(
         log,
         rules_id=args.id,
@@ -91,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         any_method=args.any_method,
         host=args.host,
     )
+    progress.clear()
     if learnt.requests:
         read = read_host_item if args.host else read_local_rules
         read(learnt.document)

@@ -118,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
     from gpa.rules.extensions import moment_words
     from gpa.rules.in_force import read_rules_file
     from gpa.rules.judge import Judge
+    from gpa.rules.progress import Progress
     from gpa.rules.records import Reading
     from gpa.rules.replay import Known, Log
     from gpa.rules.requests import read_requests
@@ -137,14 +138,17 @@ def run(args: argparse.Namespace) -> int:
         in_force, outside_against = _in_force(other.effective, at)
         against = Judge(endpoint, Mode.ENFORCE, in_force)
     log, reading = Log(endpoint, Known(args.exe, guess=not args.strict)), Reading()
+    progress = Progress()
     if args.requests is not None:
         for kind in read_requests(args.requests, endpoint):
             log.add(kind)
     else:
-        log.read(reading.files(args.log), args.since, args.until)
+        log.read(progress.over(reading.files(args.log), "records read"), args.since, args.until)
     if args.machine:
         ask_machine(log)
+    progress.judging(len(log.kinds))
     simulation = simulate(log, effective, against)
+    progress.clear()
     fine = simulation.as_expected if expected else not simulation.for_the_worse
     if args.json:
         import json
