@@ -64,19 +64,21 @@ def smallest(found: Mapping[What, Evidence]) -> dict[What, Evidence]:
         found: each for one method, or all for any.
     """
     kept: dict[What, Evidence] = {}
+    # By path: a log may have tens of thousands, of which few lie above one.
+    at: dict[Path, list[What]] = {}
     for what in sorted(found, key=lambda one: (len(one.path), len(one.query), one.path)):
         above = next(
             (
                 one
-                for one in kept
-                if what.methods == one.methods
-                and what.path[: len(one.path)] == one.path
-                and one.query <= what.query
+                for depth in range(len(what.path) + 1)
+                for one in at.get(what.path[:depth], ())
+                if what.methods == one.methods and one.query <= what.query
             ),
             None,
         )
         if above is None:
             kept[what] = found[what]
+            at.setdefault(what.path, []).append(what)
         else:
             kept[above].join(found[what])
             if above.path == what.path:  # asked for with a value, and without

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpa.rules import phrases
 from gpa.rules.model import METHODS
-from gpa.rules.naming import READING, Names, identity_name, privilege_name, role_name
+from gpa.rules.naming import READING, Endings, Names, identity_name, privilege_name, role_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +44,8 @@ def document(
         ),
     )
     whats = sorted({what for found in grants.values() for what in found}, key=_order)
-    taken = Names()
-    privileges = {what: taken.new("privilege", privilege_name(what, whats)) for what in whats}
+    taken, endings = Names(), Endings(whats)
+    privileges = {what: taken.new("privilege", privilege_name(what, endings)) for what in whats}
     identities = {who: taken.new("identity", identity_name(who)) for who in callers}
     roles: dict[tuple[bool, frozenset[What]], list[Who]] = {}
     for who in callers:

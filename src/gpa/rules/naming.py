@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ class Names:
 
     def __init__(self) -> None:
         self._taken: set[tuple[str, str]] = set()
+        self._numbers: Counter[tuple[str, str]] = Counter()
 
     def new(self, kind: str, wanted: str) -> str:
         """The name, or with a number the next like it."""
-        name, number = wanted, 1
+        name = wanted
         while (kind, name) in self._taken:
-            number += 1
-            name = f"{wanted}-{number}"
+            self._numbers[kind, wanted] += 1
+            name = f"{wanted}-{self._numbers[kind, wanted] + 1}"
         self._taken.add((kind, name))
         return name
 
@@ -37,13 +39,23 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:LONGEST].rstrip("-.")
 
 
-def privilege_name(what: What, others: Iterable[What]) -> str:
+class Endings:
+    """How many of some paths end alike."""
+
+    def __init__(self, all_of_them: Iterable[What]) -> None:
+        paths = {what.path for what in all_of_them}
+        self._count = Counter(path[-n:] for path in paths for n in range(1, len(path) + 1))
+
+    def depth(self, path: tuple[str, ...]) -> int:
+        """Segments from its end that tell it from the others; all of them where none do."""
+        unlike = (n for n in range(1, len(path)) if self._count[path[-n:]] == 1)
+        return next(unlike, max(1, len(path)))
+
+
+def privilege_name(what: What, endings: Endings) -> str:
     """As many segments from the end of the path as tell it from the others, the values, and the
     methods where more than GET is meant."""
-    paths = {one.path for one in others} - {what.path}
-    depth = 1
-    while depth < len(what.path) and any(path[-depth:] == what.path[-depth:] for path in paths):
-        depth += 1
+    depth = endings.depth(what.path)
     words = [*what.path[-depth:], *(_short(value) for _, value in sorted(what.query))]
     words += sorted(what.methods) if what.methods != {"GET"} else ()
     return slug("-".join(words)) or "everything"
