@@ -31,19 +31,13 @@ from gpa.rules.validate import read_host_item, read_local_rules
 if TYPE_CHECKING:
     from pathlib import Path
 
-ITEM = {
-    "id": "site",
-    "mode": "enforce",
-    "defaultAccess": "deny",
-    "rules": {
-        "privileges": [{"name": "token", "path": "/metadata/identity/oauth2/token"}],
-        "roles": [{"name": "reader", "privileges": ["token"]}],
-        "identities": [
-            {"name": "backup", "userName": "backup", "exePath": "/usr/bin/restic"},
-        ],
-        "roleAssignments": [{"role": "reader", "identities": ["backup"]}],
-    },
+RULES = {
+    "privileges": [{"name": "token", "path": "/metadata/identity/oauth2/token"}],
+    "roles": [{"name": "reader", "privileges": ["token"]}],
+    "identities": [{"name": "backup", "userName": "backup", "exePath": "/usr/bin/restic"}],
+    "roleAssignments": [{"role": "reader", "identities": ["backup"]}],
 }
+ITEM = {"id": "site", "mode": "enforce", "defaultAccess": "deny", "rules": RULES}
 RECORD = {
     "id": "d-42",
     "endpoint": "imds",
@@ -117,6 +111,23 @@ def test_the_newest_of_several_is_taken(logs: Path, capsys: pytest.CaptureFixtur
     assert (one["record"]["user"], one["sameId"]) == ("alice", 3)
     main(["explain", "d-42", "--all", *log], "gpa")
     assert [one["record"]["user"] for one in told(capsys)] == ["alice", "old", "older"]
+
+
+@pytest.mark.parametrize(("until", "holds"), [("2026-11-25", False), ("2027-01-01", True)])
+def test_a_grant_counts_at_the_time_of_the_record(
+    until: str, holds: bool, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local: dict[str, Any] = {key: ITEM[key] for key in ("id", "defaultAccess")}
+    assignment = {"role": "reader", "identities": ["backup"], "notAfter": f"{until}T00:00:00Z"}
+    local["rules"] = {**RULES, "roleAssignments": [assignment]}
+    (logs / "local.json").write_text(json.dumps(local))
+    allowed = {"decision": "allow", "reason": "rule_matched", "status": 200}
+    who = {"user": "backup", "groups": [], "exe": "restic", "path": "/usr/bin/restic"}
+    (logs / "audit.jsonl").write_text(line(time="2026-11-25T12:00:00.000Z", **allowed, **who))
+    words = ["--log", str(logs / "audit.jsonl"), "--rules", str(logs / "local.json")]
+    main(["explain", "d-42", *words, "--no-machine", "--json"], "gpa")
+    (one,) = told(capsys)
+    assert one["agrees"] is holds
 
 
 def test_what_is_not_there_is_said(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,6 +110,9 @@ def _files(folder: Path) -> list[RulesFile]:
 def _recorded(
     args: argparse.Namespace, record: Any, files: list[RulesFile], count: int
 ) -> dict[str, Any]:
+    import contextlib
+    from datetime import datetime
+
     from gpa.endpoints import Endpoint
     from gpa.errors import RequestFormError
     from gpa.rules import in_force, named
@@ -135,6 +138,8 @@ def _recorded(
     endpoint = Endpoint(word)
     if args.rules:
         file: RulesFile | None = files[0]
+        with contextlib.suppress(ValueError):  # a record without a time, which is no agent's
+            file = files[0].at(datetime.fromisoformat(record.text("time") or ""))
     else:
         file = in_force.judged_by(files, record.text("time") or "", record.number("epoch") or 0)
     if file is None:
@@ -169,11 +174,10 @@ def _judge(file: RulesFile, endpoint: Endpoint, mode: str | None) -> Any:
 
 def _before(args: argparse.Namespace, method: str, url: str) -> dict[str, Any]:
     import datetime
-    from dataclasses import replace
 
     from gpa.endpoints import Mode
     from gpa.errors import ConfigError, RequestFormError
-    from gpa.rules import in_force, named, validity
+    from gpa.rules import in_force, named
     from gpa.rules.explain import explain, is_let_through
     from gpa.rules.facts import Request
 
@@ -181,12 +185,8 @@ def _before(args: argparse.Namespace, method: str, url: str) -> dict[str, Any]:
     path = args.rules or next(iter(in_force.rules_files(_log_folder(args))), None)
     if path is None:
         raise ConfigError("the agent has written no rules yet: give some with --rules FILE")
-    file = in_force.read_rules_file(path)
+    file = in_force.read_rules_file(path).at(datetime.datetime.now(datetime.UTC))
     rules = file.endpoints[endpoint]
-    if rules.effective is not None:
-        now = datetime.datetime.now(datetime.UTC)
-        rules = rules._replace(effective=validity.split(rules.effective, now)[0])
-    file = replace(file, endpoints={**file.endpoints, endpoint: rules})
     told: dict[str, Any] = {
         "record": None,
         "endpoint": endpoint.value,

@@ -20,9 +20,11 @@ from gpa.errors import ConfigError, NotRootError, RulesError
 from gpa.rules.merge import merge
 from gpa.rules.model import EffectiveRules, Rules
 from gpa.rules.validate import read_host_item, read_local_rules
+from gpa.rules.validity import split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
 MAX_BYTES: Final = 64 << 20
@@ -46,6 +48,12 @@ class EndpointRules(NamedTuple):
     uses_local: bool | None = None
     default_told: bool = True
 
+    def at(self, when: datetime) -> EndpointRules:
+        """The same without the assignments that do not hold then."""
+        if self.effective is None:
+            return self
+        return self._replace(effective=split(self.effective, when)[0])
+
 
 @dataclass(frozen=True, slots=True)
 class RulesFile:
@@ -67,6 +75,10 @@ class RulesFile:
     def written_by_agent(self) -> bool:
         """Whether it tells what was in force."""
         return bool(self.started)
+
+    def at(self, when: datetime) -> RulesFile:
+        """The same without the assignments that do not hold then."""
+        return replace(self, endpoints={e: rules.at(when) for e, rules in self.endpoints.items()})
 
 
 def read_rules_file(path: Path) -> RulesFile:
