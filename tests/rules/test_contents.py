@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import pytest
 
 from gpa import _native
 from gpa.rules import contents as module
-from gpa.rules.contents import Contents, NotNowError
+from gpa.rules.contents import UNKNOWN, Contents, NotNowError, fs_verity
 from gpa.rules.executables import Mount, identify, read_mounts
 
 if TYPE_CHECKING:
@@ -30,8 +32,12 @@ class Bench:
         self.age = 10.0
         self.hashed = 0
         self.change = b""
+        self.sealed = ""
         self.contents = Contents(
-            lambda: self.path.stat().st_ctime + self.age, self.hash, trusted=HERE
+            lambda: self.path.stat().st_ctime + self.age,
+            self.hash,
+            lambda _: self.sealed,
+            trusted=HERE,
         )
         self.fd = os.open(self.path, os.O_PATH)
         self.mounts = read_mounts(Path("/proc/self/mountinfo").read_text())
@@ -44,7 +50,7 @@ class Bench:
                 file.write(self.change)
         return found
 
-    def look(self, uid: int = 1000, wanted: ExeId | None = None) -> dict[ExeId, str]:
+    def look(self, uid: int = 1000, wanted: ExeId | None = None) -> dict[ExeId, frozenset[str]]:
         self.contents.look(self.fd, self.mounts, uid, wanted)
         return dict(self.contents.known())
 
@@ -62,7 +68,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_a_file_is_read_once(bench: Bench) -> None:
-    assert bench.look(wanted=bench.id()) == bench.look() == {bench.id(): DIGEST}
+    assert bench.look(wanted=bench.id()) == bench.look() == {bench.id(): {DIGEST}}
     assert bench.hashed == 1
 
 
@@ -71,7 +77,7 @@ def test_a_changed_file_is_another(bench: Bench) -> None:
     bench.look()
     bench.path.write_bytes(b"another")
     known = bench.look()
-    assert known[bench.id()] == hashlib.sha256(b"another").hexdigest()
+    assert known[bench.id()] == {hashlib.sha256(b"another").hexdigest()}
     assert bench.id() != before
 
 
@@ -101,12 +107,12 @@ def test_what_no_rule_can_name_is_known_to_be_so(
 ) -> None:
     other = Contents(hash_file=bench.hash, trusted=frozenset())
     other.look(bench.fd, bench.mounts, 1000)
-    assert other.known() == {bench.id(): ""}
+    assert other.known() == {bench.id(): UNKNOWN}
     nowhere = Contents(hash_file=bench.hash)
     nowhere.look(bench.fd, [Mount(0, 0, "/", "ext4")], 1000, wanted=bench.id())
-    assert nowhere.known() == {bench.id(): ""}
+    assert nowhere.known() == {bench.id(): UNKNOWN}
     monkeypatch.setattr(module, "MAX_BYTES", 6)
-    assert bench.look() == {bench.id(): ""}
+    assert bench.look() == {bench.id(): UNKNOWN}
     assert bench.hashed == 0
 
 
@@ -121,6 +127,38 @@ def test_one_user_cannot_have_us_read_without_end(
     bench.look(uid=1001)
     bench.path.write_bytes(b"a third")
     bench.look(uid=0)
+
+
+def test_a_file_under_fs_verity_has_both_digests_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.sealed, bench.age = "5e" * 32, 0.0  # nobody can change it any more
+    assert bench.look() == {bench.id(): {DIGEST, bench.sealed}}
+    bench.contents.clear()
+    monkeypatch.setattr(module, "MAX_BYTES", 6)
+    assert bench.look() == {bench.id(): {bench.sealed}}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "expected"), [(module.SHA256, hashlib.sha256(b"tree").hexdigest()), (2, "")]
+)
+def test_the_kernel_tells_fs_veritys_digest(
+    algorithm: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(b"tree").digest()
+
+    def ioctl(fd: int, request: int, answer: bytearray) -> int:
+        assert (request, struct.unpack_from("=HH", answer)[1]) == (0xC004_6686, 64)
+        answer[: 4 + len(digest)] = struct.pack("=HH", algorithm, len(digest)) + digest
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    assert fs_verity(0) == expected
+
+
+def test_an_ordinary_file_has_none(bench: Bench) -> None:
+    with bench.path.open("rb") as file:
+        assert fs_verity(file.fileno()) == ""
 
 
 def test_only_file_systems_that_mark_every_change_are_trusted() -> None:

@@ -77,7 +77,7 @@ class Callers:
         return replace(
             resolution,
             contents={
-                digest: frozenset(file for file, has in known.items() if has == digest)
+                digest: frozenset(file for file, has in known.items() if digest in has)
                 for digest in sorted(wanted.contents)
             },
             places={
