@@ -1,10 +1,15 @@
 //! Which privileges match a request: a trie of path segments, and at each node the queries that are asked for.
 //!
-//! Privileges that ask for the same path, query and methods are one condition. A condition without a query hangs at its node; one
-//! with a query hangs there under the rarest of its parameters, so that a request looks up each parameter that it has
-//! and sees only conditions that it nearly meets.
+//! Privileges that ask for the same path, query and methods are one condition. Those of one node stand in a row. Where many
+//! of them ask for a query, each hangs under the rarest of its parameters as well, so that a request looks up each
+//! parameter that it has and sees only conditions that it nearly meets.
+//!
+//! Of ten thousand rules most are in no cache when they are asked for, and each pointer costs as much as the rest of the
+//! step: what is small is kept in place.
 
 use std::collections::{HashMap, HashSet};
+
+use smallvec::SmallVec;
 
 use super::grants::{Grants, Merged};
 use super::hash::{Map, Set};
@@ -20,6 +25,9 @@ const ROOT: u32 = 0;
 /// privileges of one condition that are asked one by one.
 const FEW: usize = 16;
 
+/// Conditions of a node that are looked at one by one: as many as take no longer than one look into a table.
+const NEAR: usize = 8;
+
 pub(super) struct Conditions {
     /// Tag: node, bytes: segment; the number plus one is the child.
     children: Interner,
@@ -27,29 +35,30 @@ pub(super) struct Conditions {
     names: Interner,
     /// Tag: number of the name, bytes: value.
     values: Interner,
+    /// Node and pair to conditions, for nodes with more than `NEAR` that ask for a query.
     anchored: Map<(u32, u32), Vec<u32>>,
+    /// By node.
     list: Vec<Condition>,
 }
 
-#[derive(Clone, Default)]
+/// The conditions of a node in the list: those without a query, then the others.
+#[derive(Clone, Copy, Default)]
 struct Node {
-    /// The first without a query; `Condition::also` has the others.
-    plain: Option<u32>,
-    has_queries: bool,
+    start: u32,
+    plain: u32,
+    asking: u32,
 }
 
 pub(super) struct Condition {
     /// Numbers of (name, value), each once.
-    pairs: Box<[u32]>,
+    pairs: SmallVec<[u32; 4]>,
     methods: Methods,
-    /// One more without a query at the same node, for other methods.
-    also: Option<u32>,
     /// The first of its privileges.
     pub(super) first: u16,
     /// Its privileges that are granted to anybody, in order, and to whom; of those with equal grants only the first.
-    pub(super) grants: Vec<(u16, u32)>,
+    pub(super) grants: SmallVec<[(u16, u32); 2]>,
     /// The same in one set, once `grants` is long.
-    pub(super) merged: Option<Merged>,
+    pub(super) merged: Option<Box<Merged>>,
 }
 
 /// One privilege in canonical form.
@@ -90,14 +99,13 @@ impl Conditions {
     /// Takes the privileges in their order.
     pub(super) fn build(privileges: impl Iterator<Item = Asked>, grants: &Grants) -> Self {
         let mut this = Self::new();
-        let mut known: HashMap<(u32, Box<[u32]>, Methods), u32> = HashMap::new();
+        let mut known: HashMap<(u32, SmallVec<[u32; 4]>, Methods), u32> = HashMap::new();
         let mut granted: HashSet<(u32, u32)> = HashSet::new();
         for (privilege, asked) in (0_u16..).zip(privileges) {
             let key = (this.node(&asked.segments), this.pairs(&asked.pairs), asked.methods);
             let condition = *known.entry(key).or_insert_with_key(|(_, pairs, methods)| {
-                let (pairs, methods) = (pairs.clone(), *methods);
-                let (grants, merged, also) = (Vec::new(), None, None);
-                this.list.push(Condition { pairs, methods, also, first: privilege, grants, merged });
+                let (pairs, methods, grants) = (pairs.clone(), *methods, SmallVec::new());
+                this.list.push(Condition { pairs, methods, first: privilege, grants, merged: None });
                 index(this.list.len() - 1)
             });
             let set = grants.set_of(privilege);
@@ -107,12 +115,13 @@ impl Conditions {
         }
         for condition in &mut this.list {
             if condition.grants.len() > FEW {
-                condition.merged = Some(grants.merged(&condition.grants));
+                condition.merged = Some(Box::new(grants.merged(&condition.grants)));
             }
         }
-        let mut placed: Vec<(u32, u32)> = known.into_iter().map(|((node, ..), condition)| (condition, node)).collect();
-        placed.sort_unstable();
-        this.hang(&placed);
+        this.stand(
+            known.into_iter().map(|((node, pairs, _), condition)| (node, !pairs.is_empty(), condition)).collect(),
+        );
+        this.hang();
         this
     }
 
@@ -126,8 +135,8 @@ impl Conditions {
         })
     }
 
-    fn pairs(&mut self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Box<[u32]> {
-        let mut numbers: Vec<u32> = pairs
+    fn pairs(&mut self, pairs: &[(Vec<u8>, Vec<u8>)]) -> SmallVec<[u32; 4]> {
+        let mut numbers: SmallVec<[u32; 4]> = pairs
             .iter()
             .map(|(name, value)| {
                 let name = self.names.insert(0, name);
@@ -136,29 +145,46 @@ impl Conditions {
             .collect();
         numbers.sort_unstable();
         numbers.dedup();
-        numbers.into_boxed_slice()
+        numbers
     }
 
-    fn hang(&mut self, placed: &[(u32, u32)]) {
-        let mut uses: HashMap<(u32, u32), u32> = HashMap::new();
-        for &(condition, node) in placed {
-            for pair in &self.list[condition as usize].pairs {
-                *uses.entry((node, *pair)).or_default() += 1;
+    /// Puts the conditions into the order of their nodes: node, whether it asks for a query, number until now.
+    fn stand(&mut self, mut placed: Vec<(u32, bool, u32)>) {
+        placed.sort_unstable();
+        let mut from: Vec<Option<Condition>> = self.list.drain(..).map(Some).collect();
+        for (node, asks, condition) in placed {
+            let here = &mut self.nodes[node as usize];
+            if here.plain + here.asking == 0 {
+                here.start = index(self.list.len());
+            }
+            *(if asks { &mut here.asking } else { &mut here.plain }) += 1;
+            self.list.extend(from[condition as usize].take());
+        }
+    }
+
+    fn hang(&mut self) {
+        for node in 0..index(self.nodes.len()) {
+            let here = self.nodes[node as usize];
+            if here.asking as usize <= NEAR {
+                continue;
+            }
+            let numbers = here.start + here.plain..here.start + here.plain + here.asking;
+            let mut uses: HashMap<u32, u32> = HashMap::new();
+            for number in numbers.clone() {
+                self.list[number as usize].pairs.iter().for_each(|pair| *uses.entry(*pair).or_default() += 1);
+            }
+            for number in numbers {
+                let rarest = self.list[number as usize].pairs.iter().min_by_key(|pair| uses[*pair]);
+                let anchor = *rarest.expect("it asks for a query");
+                self.anchored.entry((node, anchor)).or_default().push(number);
             }
         }
-        for &(condition, node) in placed {
-            let pairs = &self.list[condition as usize].pairs;
-            match pairs.iter().min_by_key(|pair| uses[&(node, **pair)]) {
-                None => {
-                    let before = self.nodes[node as usize].plain.replace(condition);
-                    self.list[condition as usize].also = before;
-                }
-                Some(anchor) => {
-                    self.nodes[node as usize].has_queries = true;
-                    self.anchored.entry((node, *anchor)).or_default().push(condition);
-                }
-            }
-        }
+    }
+
+    /// The conditions of a node: without a query, and with one.
+    fn conditions(&self, node: Node) -> (&[Condition], &[Condition]) {
+        let here = &self.list[node.start as usize..][..(node.plain + node.asking) as usize];
+        here.split_at(node.plain as usize)
     }
 
     /// The parameters of the request that some privilege names.
@@ -193,26 +219,18 @@ impl Conditions {
         let mut at = Some(ROOT);
         let mut segments = request.segments();
         while let Some(node) = at {
-            let here = &self.nodes[node as usize];
-            let mut plain = here.plain;
-            while let Some(number) = plain {
-                let condition = &self.list[number as usize];
-                if condition.methods.has(method) {
+            let (plain, asking) = self.conditions(self.nodes[node as usize]);
+            let mut look = |condition: &Condition| {
+                if condition.methods.has(method) && condition.pairs.iter().all(|pair| named.has(*pair)) {
                     found(condition);
                 }
-                plain = condition.also;
-            }
-            if here.has_queries {
-                for anchor in named.pairs() {
-                    for condition in self.anchored.get(&(node, anchor)).into_iter().flatten() {
-                        let condition = &self.list[*condition as usize];
-                        if condition.methods.has(method)
-                            && condition.pairs.iter().all(|pair| *pair == anchor || named.has(*pair))
-                        {
-                            found(condition);
-                        }
-                    }
-                }
+            };
+            plain.iter().for_each(&mut look);
+            if asking.len() <= NEAR {
+                asking.iter().for_each(&mut look);
+            } else {
+                let near = named.pairs().filter_map(|anchor| self.anchored.get(&(node, anchor))).flatten();
+                near.for_each(|number| look(&self.list[*number as usize]));
             }
             at = segments.next().and_then(|segment| self.children.get(node, segment)).map(|child| child + 1);
         }

@@ -10,7 +10,41 @@ pub(super) struct GrantSet {
     identities: Box<[u16]>,
     roles: Box<[u16]>,
     /// The same as bits, where that is the shorter list.
-    bits: Option<Box<[u64]>>,
+    bits: Option<Bits>,
+}
+
+/// Identities as bits, and for each word how many come before it.
+struct Bits {
+    words: Box<[u64]>,
+    before: Box<[u16]>,
+}
+
+impl Bits {
+    fn build<'a>(identities: impl Iterator<Item = &'a u16>, words: usize) -> Self {
+        let mut bits = vec![0_u64; words];
+        for identity in identities {
+            bits[usize::from(*identity) / 64] |= 1 << (identity % 64);
+        }
+        let mut sum = 0_u16;
+        let before = bits.iter().map(|word| {
+            let before = sum;
+            sum += u16::try_from(word.count_ones()).expect("64 at most"); // a list has at most `MAX_LIST`
+            before
+        });
+        let before = before.collect();
+        Bits { words: bits.into_boxed_slice(), before }
+    }
+
+    /// Of those that are in both, one word after the other.
+    fn common<'a>(&'a self, matching: &'a [u64]) -> impl Iterator<Item = (usize, u64)> + 'a {
+        self.words.iter().zip(matching).map(|(a, b)| a & b).enumerate()
+    }
+
+    /// The place in the list of the lowest of `common`, which are some of a word's.
+    fn rank(&self, word: usize, common: u64) -> usize {
+        let below = (common & common.wrapping_neg()) - 1;
+        usize::from(self.before[word]) + (self.words[word] & below).count_ones() as usize
+    }
 }
 
 /// All sets of an endpoint; most privileges share one with their neighbours in a role.
@@ -76,7 +110,7 @@ impl Grants {
             }
         }
         Merged {
-            bits: as_bits(first.keys(), self.words),
+            bits: Bits::build(first.keys(), self.words),
             identities: first.keys().copied().collect(),
             grants: first.values().copied().collect(),
         }
@@ -86,7 +120,7 @@ impl Grants {
 /// Identities in order, each with the first privilege granted to it, and the role. For the odd rule set with many
 /// privileges for one path and query, which would otherwise be asked one by one.
 pub(super) struct Merged {
-    bits: Box<[u64]>,
+    bits: Bits,
     identities: Box<[u16]>,
     grants: Box<[(u16, u16)]>,
 }
@@ -95,32 +129,18 @@ impl Merged {
     /// The first privilege granted to any of `matching`: privilege, identity, role.
     pub(super) fn first(&self, matching: &[u64]) -> Option<(u16, u16, u16)> {
         let mut found = None;
-        for (word, common) in self.bits.iter().zip(matching).map(|(a, b)| a & b).enumerate() {
+        for (word, common) in self.bits.common(matching) {
             let mut rest = common;
             while rest != 0 {
-                let identity = place(word, rest);
-                let at = self.identities.binary_search(&identity).expect("bits and identities are the same set");
+                let at = self.bits.rank(word, rest);
                 let (privilege, role) = self.grants[at];
-                let this = (privilege, identity, role);
+                let this = (privilege, self.identities[at], role);
                 found = Some(found.map_or(this, |before: (u16, u16, u16)| before.min(this)));
                 rest &= rest - 1;
             }
         }
         found
     }
-}
-
-fn as_bits<'a>(identities: impl Iterator<Item = &'a u16>, words: usize) -> Box<[u64]> {
-    let mut bits = vec![0; words];
-    for identity in identities {
-        bits[usize::from(*identity) / 64] |= 1 << (identity % 64);
-    }
-    bits.into_boxed_slice()
-}
-
-/// The identity of a word's lowest bit.
-fn place(word: usize, bits: u64) -> u16 {
-    u16::try_from(word * 64 + bits.trailing_zeros() as usize).expect("a list has at most 2^16 entries")
 }
 
 impl GrantSet {
@@ -132,7 +152,7 @@ impl GrantSet {
                 role_of.entry(*identity).or_insert(*role);
             }
         }
-        let bits = (role_of.len() > words).then(|| as_bits(role_of.keys(), words));
+        let bits = (role_of.len() > words).then(|| Bits::build(role_of.keys(), words));
         GrantSet { identities: role_of.keys().copied().collect(), roles: role_of.values().copied().collect(), bits }
     }
 
@@ -143,9 +163,8 @@ impl GrantSet {
     /// The first identity of the set that is among `matching`, and the role that grants it.
     pub(super) fn first(&self, matching: &[u64]) -> Option<(u16, u16)> {
         let at = if let Some(bits) = &self.bits {
-            let (word, common) =
-                bits.iter().zip(matching).map(|(a, b)| a & b).enumerate().find(|(_, common)| *common != 0)?;
-            self.identities.binary_search(&place(word, common)).expect("bits and identities are the same set")
+            let (word, common) = bits.common(matching).find(|(_, common)| *common != 0)?;
+            bits.rank(word, common)
         } else {
             self.identities.iter().position(|i| matching[usize::from(*i) / 64] >> (i % 64) & 1 == 1)?
         };

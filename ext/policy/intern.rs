@@ -11,10 +11,41 @@ pub(super) struct Interner {
     arena: Vec<u8>,
 }
 
+/// Keys of rules are short, and one that stands here needs no look into the arena.
+const SHORT: usize = 11;
+
 struct Entry {
     tag: u32,
-    start: u32,
-    len: u32,
+    /// Length of a key that stands in `here`; one more than `SHORT` for any that does not.
+    len: u8,
+    /// The key; or where in the arena it begins and how long it is, four bytes each.
+    here: [u8; SHORT],
+}
+
+impl Entry {
+    fn new(tag: u32, key: &[u8], arena: &mut Vec<u8>) -> Self {
+        let mut here = [0; SHORT];
+        if key.len() <= SHORT {
+            here[..key.len()].copy_from_slice(key);
+            return Entry { tag, len: u8::try_from(key.len()).expect("it is short"), here };
+        }
+        here[..4].copy_from_slice(&index(arena.len()).to_ne_bytes());
+        here[4..8].copy_from_slice(&index(key.len()).to_ne_bytes());
+        arena.extend_from_slice(key);
+        Entry { tag, len: u8::try_from(SHORT + 1).expect("it is short"), here }
+    }
+
+    fn key<'a>(&'a self, arena: &'a [u8]) -> &'a [u8] {
+        if let Some(key) = self.here.get(..usize::from(self.len)) {
+            return key;
+        }
+        let number = |at: usize| {
+            let bytes = self.here[at..].first_chunk().expect("it holds two numbers");
+            u32::from_ne_bytes(*bytes)
+        };
+        let (start, len) = (number(0), number(4));
+        &arena[start as usize..(start + len) as usize]
+    }
 }
 
 impl Interner {
@@ -39,8 +70,7 @@ impl Interner {
         }
         let number = self.len();
         self.slots[slot] = number;
-        self.entries.push(Entry { tag, start: index(self.arena.len()), len: index(key.len()) });
-        self.arena.extend_from_slice(key);
+        self.entries.push(Entry::new(tag, key, &mut self.arena));
         // At most half full: a probe then ends after two steps on average, also for a key that is not there.
         if self.entries.len() * 2 > self.slots.len() {
             self.grow();
@@ -62,18 +92,14 @@ impl Interner {
 
     fn holds(&self, number: u32, tag: u32, key: &[u8]) -> bool {
         let entry = &self.entries[number as usize];
-        entry.tag == tag && self.bytes(entry) == key
-    }
-
-    fn bytes(&self, entry: &Entry) -> &[u8] {
-        &self.arena[entry.start as usize..(entry.start + entry.len) as usize]
+        entry.tag == tag && entry.key(&self.arena) == key
     }
 
     fn grow(&mut self) {
         self.slots = vec![FREE; self.slots.len() * 2];
         for number in 0..self.len() {
             let entry = &self.entries[number as usize];
-            let slot = self.slot_of(entry.tag, self.bytes(entry));
+            let slot = self.slot_of(entry.tag, entry.key(&self.arena));
             self.slots[slot] = number;
         }
     }

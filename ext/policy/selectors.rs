@@ -6,6 +6,8 @@
 
 use std::hash::Hash;
 
+use smallvec::SmallVec;
+
 use super::hash::Map;
 use super::intern::Interner;
 use super::table::{Group, Identity};
@@ -128,7 +130,7 @@ struct Dimension<K> {
 
 /// Identities that name one value: a list while that is shorter than bits.
 enum Members {
-    Few(Box<[u16]>),
+    Few(SmallVec<[u16; 8]>),
     Many(Box<[u64]>),
 }
 
@@ -175,7 +177,7 @@ impl Members {
     fn of(list: Vec<u16>, words: usize) -> Self {
         // A list of u16 takes a quarter of the bytes of as many words, and setting a bit costs more than an OR.
         if list.len() <= words * 2 {
-            return Members::Few(list.into_boxed_slice());
+            return Members::Few(list.into());
         }
         let mut bits = vec![0; words];
         for identity in &list {
